@@ -1,0 +1,20 @@
+package main
+import (
+_ "github.com/dennwc/btrfs"
+_ "github.com/docker/docker/client"
+_ "github.com/docker/docker/pkg/stdcopy"
+_ "github.com/urfave/cli/v2"
+_ "github.com/rs/zerolog"
+_ "github.com/goccy/go-yaml"
+_ "github.com/gofrs/flock"
+_ "github.com/google/renameio/v2"
+_ "pgregory.net/rapid"
+_ "github.com/rogpeppe/go-internal/testscript"
+_ "github.com/dustin/go-humanize"
+_ "github.com/jedib0t/go-pretty/v6/table"
+_ "golang.org/x/sync/errgroup"
+_ "github.com/google/go-cmp/cmp"
+_ "golang.org/x/sys/unix"
+_ "github.com/mattn/go-isatty"
+)
+func main(){}
