@@ -21,23 +21,47 @@ const btrfsDir = "volsnap-test-btrfs-"
 func Btrfs(t testing.TB, size int64) string {
 	t.Helper()
 	Require(t, PartBtrfs, haveBtrfs())
-	sweepBtrfs(t)
-	dir, err := os.MkdirTemp(diskDir(), btrfsDir+strconv.Itoa(os.Getpid())+"-")
+	mnt, unmount, err := NewBtrfs(size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeBtrfs(t, dir) })
+	t.Cleanup(func() {
+		if err := unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	return mnt
+}
+
+// NewBtrfs is Btrfs outside a test. The caller must call unmount.
+func NewBtrfs(size int64) (mnt string, unmount func() error, err error) {
+	if err := haveBtrfs(); err != nil {
+		return "", nil, fmt.Errorf("make Btrfs: %w", err)
+	}
+	sweepBtrfs()
+	dir, err := os.MkdirTemp(diskDir(), btrfsDir+strconv.Itoa(os.Getpid())+"-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make Btrfs: %w", err)
+	}
+	mnt, err = mountBtrfs(dir, size)
+	if err != nil {
+		return "", nil, errors.Join(fmt.Errorf("make Btrfs: %w", err), removeBtrfs(dir))
+	}
+	return mnt, func() error { return removeBtrfs(dir) }, nil
+}
+
+func mountBtrfs(dir string, size int64) (mnt string, err error) {
 	image, mnt := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, size), os.Mkdir(mnt, 0o755)); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	// The loop device that "mount -o loop" makes is freed by the kernel with its last mount.
 	for _, argv := range [][]string{{"mkfs.btrfs", "-q", image}, {"mount", "-t", "btrfs", "-o", "loop", image, mnt}} {
 		if err := run(argv...); err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 	}
-	return mnt
+	return mnt, nil
 }
 
 func haveBtrfs() error {
@@ -72,34 +96,27 @@ func diskDir() string {
 	return dir
 }
 
-// sweepBtrfs removes what test processes that are no more left behind.
-func sweepBtrfs(t testing.TB) {
-	t.Helper()
+// sweepBtrfs removes what processes that are no more left behind. What it cannot remove is left to the next one; another
+// process may be sweeping the same.
+func sweepBtrfs() {
 	left, _ := filepath.Glob(filepath.Join(diskDir(), btrfsDir+"*"))
 	for _, dir := range left {
 		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), btrfsDir), "-")
 		pid, err := strconv.Atoi(owner)
 		if err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
-			removeBtrfs(t, dir)
+			_ = removeBtrfs(dir)
 		}
 	}
 }
 
-func removeBtrfs(t testing.TB, dir string) {
-	t.Helper()
+func removeBtrfs(dir string) error {
 	mnt := filepath.Join(dir, "mnt")
-	if mounted(mnt) {
-		if err := run("umount", "-R", mnt); err != nil {
-			t.Logf("unmounted lazily: %v", err)
-			if err := run("umount", "-R", "-l", mnt); err != nil {
-				t.Errorf("the loop device stays: %v", err)
-				return
-			}
+	if mounted(mnt) && run("umount", "-R", mnt) != nil { // something in it is still open
+		if err := run("umount", "-R", "-l", mnt); err != nil {
+			return fmt.Errorf("the loop device stays: %w", err)
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Error(err)
-	}
+	return os.RemoveAll(dir)
 }
 
 func mounted(dir string) bool {
