@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/volsnap/volsnap/internal/command"
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // runAndCancel cancels once the program has written a line, which it returns.
@@ -141,28 +142,16 @@ func TestUnkillable(t *testing.T) {
 // frozenFileSystem is a mounted Btrfs to which every write hangs until the test is over.
 func frozenFileSystem(t *testing.T) string {
 	t.Helper()
-	if os.Geteuid() != 0 && !strings.Contains(os.Getenv("VOLSNAP_TEST_REQUIRE"), "btrfs") {
-		t.Skip("needs root to mount a file system")
-	}
-	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, 128<<20); err != nil {
-		t.Fatal(err)
-	}
-	must := func(argv ...string) {
+	dir := testhost.Btrfs(t, 128<<20)
+	freeze := func(flag string) {
 		t.Helper()
-		if _, err := command.Run(context.Background(), command.Cmd{Argv: argv}); err != nil {
+		if _, err := command.Run(context.Background(), command.Cmd{Argv: []string{"fsfreeze", flag, dir}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	must("mkfs.btrfs", "-q", image)
-	must("mount", "-o", "loop", image, dir)
-	t.Cleanup(func() { must("umount", dir) })
-	must("fsfreeze", "-f", dir)
+	freeze("-f")
 	t.Cleanup(func() {
-		must("fsfreeze", "-u", dir)
+		freeze("-u")
 		waitUnused(t, dir) // or it could not be unmounted
 	})
 	return dir

@@ -105,13 +105,16 @@ func TestRunErrors(t *testing.T) {
 	}{
 		{
 			"exit status", sh(`echo "ERROR: not a btrfs filesystem: $1" >&2; exit 3`, "/a b"),
-			command.Error{Exit: 3, Stderr: "ERROR: not a btrfs filesystem: /a b\n"}, nil,
+			command.Error{Exit: 3, Stderr: "ERROR: not a btrfs filesystem: /a b\n"},
+			nil,
 			`exit status 3: ERROR: not a btrfs filesystem: /a b`,
 		},
 		{"signal", sh(`kill -SEGV $$`), command.Error{Exit: -1, Signal: syscall.SIGSEGV}, nil, `ended by signal 11`},
 		{"status 137 is no signal", sh(`exit 137`), command.Error{Exit: 137}, nil, `exit status 137`},
 		{
-			"missing", []string{"volsnap-no-such-program", "x"}, command.Error{Exit: -1},
+			"missing",
+			[]string{"volsnap-no-such-program", "x"},
+			command.Error{Exit: -1},
 			command.ErrNotFound, "volsnap-no-such-program x: executable file not found in $PATH",
 		},
 		{"missing path", []string{"/nowhere/to be found"}, command.Error{Exit: -1}, command.ErrNotFound, `"/nowhere/to be found": `},
@@ -134,7 +137,7 @@ func TestRunErrors(t *testing.T) {
 			}
 			test.want.Argv = test.argv
 			test.want.Err = got.Err
-			if diff := cmp.Diff(test.want, *got, cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
+			if diff := cmp.Diff(test.want, *got, cmp.Comparer(errors.Is)); diff != "" {
 				t.Error(diff)
 			}
 		})
