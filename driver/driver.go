@@ -133,12 +133,14 @@ type Lister interface {
 type Pruner interface {
 	Lister
 	// Unseal marks snapshots as about to be destroyed, durably, so that what a killed Destroy leaves is known as left over.
+	// One that is already gone is no error. ErrBusy (pinned) and ErrForeign: nothing of that one's set was unsealed; the
+	// others were.
 	Unseal(ctx context.Context, s ...Snapshot) error
 	// Destroy removes snapshots with their records, in batches. That one is already gone is no error. ErrBusy and
 	// ErrForeign: nothing of that one was removed; the others were. A snapshot is compared by GUID before it is
 	// destroyed, and one that carries pins is ErrBusy.
 	Destroy(ctx context.Context, s ...Snapshot) error
-	// Pin and Unpin add and remove a reason durably; both are idempotent.
+	// Pin and Unpin add and remove a reason that CheckPin accepts, durably; both are idempotent.
 	Pin(ctx context.Context, s Snapshot, reason string) error
 	Unpin(ctx context.Context, s Snapshot, reason string) error
 }

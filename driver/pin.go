@@ -1,0 +1,30 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+)
+
+const maxPin = 200
+
+// ErrBadPin is what CheckPin refuses with.
+var ErrBadPin = errors.New("bad reason for a pin")
+
+// CheckPin accepts what may be the reason of a pin: 1 to 200 bytes of UTF-8 without control characters. Drivers refuse
+// whatever it refuses.
+func CheckPin(reason string) error {
+	if reason == "" || len(reason) > maxPin {
+		return fmt.Errorf("%w: want 1 to %d bytes, not %d", ErrBadPin, maxPin, len(reason))
+	}
+	if !utf8.ValidString(reason) {
+		return fmt.Errorf("%w: %q is not UTF-8", ErrBadPin, reason)
+	}
+	for _, r := range reason {
+		if unicode.IsControl(r) {
+			return fmt.Errorf("%w: %q has the control character %U", ErrBadPin, reason, r)
+		}
+	}
+	return nil
+}
