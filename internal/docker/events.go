@@ -1,0 +1,49 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+)
+
+// Event is something that happened to a container.
+type Event struct {
+	ContainerID, Name string
+	Action            string // start, restart, pause or unpause
+	Time              time.Time
+}
+
+// Starts are the starts, restarts, pauses and unpauses between two moments, oldest first; until may not lie ahead, so it
+// returns at once. The engine keeps its last 256 events of any kind and forgets them when it restarts: what is told
+// happened, but what is not told may have happened too. Compare StartedAt where that matters.
+func (c *Client) Starts(ctx context.Context, since, until time.Time) ([]Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the goroutine that reads the answer
+	only := filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
+	for _, a := range []events.Action{events.ActionStart, events.ActionRestart, events.ActionPause, events.ActionUnPause} {
+		only.Add("event", string(a))
+	}
+	messages, errs := c.api.Events(ctx, events.ListOptions{Since: stamp(since), Until: stamp(until), Filters: only})
+	var found []Event
+	for {
+		select {
+		case m := <-messages:
+			found = append(found, Event{
+				ContainerID: m.Actor.ID, Name: m.Actor.Attributes["name"], Action: string(m.Action), Time: time.Unix(0, m.TimeNano).UTC(),
+			})
+		case err := <-errs:
+			if errors.Is(err, io.EOF) {
+				return found, nil
+			}
+			return nil, wrap("list events", err)
+		}
+	}
+}
+
+// stamp is a time as the events call takes it: seconds and nanoseconds.
+func stamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }

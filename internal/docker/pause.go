@@ -1,0 +1,16 @@
+package docker
+
+import "context"
+
+// Pause freezes all processes of a running container. ErrAlreadyPaused, ErrNotRunning, ErrRestarting, ErrNotFound and
+// ErrCannotFreeze: it was not frozen by this call. Any other error, the context's and ErrUnavailable among them, leaves
+// it open whether the engine still freezes it: ask Inspect, and again a little later.
+func (c *Client) Pause(ctx context.Context, id string) error {
+	return wrap("pause container "+id, c.api.ContainerPause(ctx, id))
+}
+
+// Unpause lets a paused container go on. ErrNotPaused: it was not paused, which is what one wanted. ErrNotFound and
+// ErrNotRunning: there is nothing to let go.
+func (c *Client) Unpause(ctx context.Context, id string) error {
+	return wrap("unpause container "+id, c.api.ContainerUnpause(ctx, id))
+}
