@@ -133,6 +133,7 @@ type Lister interface {
 type Pruner interface {
 	Lister
 	// Unseal marks snapshots as about to be destroyed, durably, so that what a killed Destroy leaves is known as left over.
+	// ErrBusy and ErrForeign: one of them could not be destroyed, and none was unsealed.
 	// One that is already gone is no error. ErrBusy (pinned) and ErrForeign: nothing of that one's set was unsealed; the
 	// others were.
 	Unseal(ctx context.Context, s ...Snapshot) error

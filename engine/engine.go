@@ -1,0 +1,153 @@
+// Package engine is where the stages of a run meet: plan, take, prune. Everything else knows only its own part.
+//
+// # Plan, then run
+//
+// Plan looks and changes nothing; what it says is what Snapshot and Run do. Whatever Plan can tell beforehand is refused
+// before anything is touched.
+//
+// # What a killed run leaves
+//
+// Every entry point that changes something takes the app's lock, thaws what the journal of a dead run names, and removes the
+// unsealed members that a dead run left. No other clean-up exists, and none is needed.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/retention"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// What callers branch on.
+var (
+	ErrRefused  = errors.New("refused")              // the plan holds errors; nothing was changed
+	ErrNoSet    = errors.New("no such set")          //
+	ErrUnproved = errors.New("order was not proved") // not_older_than could not be shown; the set was given up
+	ErrCareful  = errors.New("nothing was removed")  // pruning stopped before it began
+	ErrPinned   = errors.New("pinned")               //
+)
+
+// App is what is kept recoverable, as configured.
+type App struct {
+	Name    string
+	Project string
+	Volumes []inventory.VolumeSpec
+	Freeze  Freeze
+	Keep    retention.Policy
+}
+
+// Freeze says how the app's writers are brought to hold still.
+type Freeze struct {
+	Limit time.Duration
+	Steps []Step
+}
+
+// Step is one of its fields.
+type Step struct {
+	Postgres *PostgresStep
+	Exec     *ExecStep
+	Pause    *PauseStep
+}
+
+// PostgresStep asks for a CHECKPOINT.
+type PostgresStep struct {
+	Container, User, Database string
+	Timeout                   time.Duration
+}
+
+// ExecStep runs commands in a container.
+type ExecStep struct {
+	Container    string
+	Freeze, Thaw []string
+	Timeout      time.Duration
+}
+
+// PauseStep pauses the named containers, or all that can write when none are named.
+type PauseStep struct{ Containers []string }
+
+// Docker is what the engine and the packages below it need of a Docker engine.
+type Docker interface {
+	inventory.Docker
+	quiesce.Docker
+	Starts(ctx context.Context, since, until time.Time) ([]docker.Event, error)
+}
+
+// Engine does the work, with what it is given.
+type Engine struct {
+	Drivers []driver.Driver
+	Docker  Docker
+	Store   snapset.Store
+	RunDir  string
+	DeadMan func(journal string) []string // the command line of a dead-man for that journal
+	Zone    *time.Location                // of calendar rules
+	Now     func() time.Time
+}
+
+// locked calls fn with the app's lock held, after what a dead run left was thawed and removed.
+func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) error) (err error) {
+	lock, err := state.LockApp(ctx, e.RunDir, app)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := e.recoverFreeze(ctx, app); err != nil {
+		return err
+	}
+	if err := e.removeLeftOvers(ctx, app); err != nil {
+		return err
+	}
+	return fn(lock)
+}
+
+func (e *Engine) recoverFreeze(ctx context.Context, app string) error {
+	thawed, err := quiesce.Recover(ctx, e.Docker, quiesce.JournalOf(e.RunDir, app))
+	if len(thawed) > 0 {
+		zerolog.Ctx(ctx).Warn().Strs("containers", thawed).Msg("thawed what a dead run had left paused")
+	}
+	return err
+}
+
+// removeLeftOvers destroys the unsealed sets of app. The caller has the lock, so none of them is in the making.
+func (e *Engine) removeLeftOvers(ctx context.Context, app string) error {
+	sets, err := e.Sets(ctx, app)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, s := range sets {
+		if !s.LeftOver {
+			continue
+		}
+		if err := e.destroy(ctx, s); err != nil {
+			errs = append(errs, fmt.Errorf("remove left-over set %s: %w", s.ID, err))
+			continue
+		}
+		zerolog.Ctx(ctx).Warn().Str("set", string(s.ID)).Msg("removed what an unfinished run or removal had left")
+	}
+	return errors.Join(errs...)
+}
+
+// Thaw lets go what dead runs of app left paused, and reports the containers. It needs the lock: what a live run has
+// paused is that run's to thaw.
+func (e *Engine) Thaw(ctx context.Context, app string) (thawed []string, err error) {
+	j := quiesce.JournalOf(e.RunDir, app)
+	if rec, err := j.Read(); err == nil && rec == nil {
+		return nil, nil
+	}
+	lock, err := state.LockApp(ctx, e.RunDir, app)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	return quiesce.Recover(ctx, e.Docker, j)
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// happened finds out, after the thaw, what the set's consistency depends on.
+func (t *taking) happened(ctx context.Context) (snapset.Taking, error) {
+	what := snapset.Taking{
+		Snapshots: len(t.snaps), OneInstant: t.oneInstant(), InOrder: !t.plan.covering, Checkpoint: len(t.steps.postgres) > 0,
+	}
+	if !t.plan.pausing {
+		return what, nil
+	}
+	ran, err := t.ran(ctx)
+	if err != nil {
+		return what, err
+	}
+	what.WritersHeld = len(ran) == 0
+	t.ranMeanwhile = ran
+	return what, nil
+}
+
+func (t *taking) oneInstant() bool {
+	if len(t.groups) != 1 || len(t.plan.items) == 0 {
+		return false
+	}
+	return t.plan.items[0].driver.Capabilities().AtomicGroup
+}
+
+// ran lists the containers that can write to the app's volumes and were not shown to have been held while the snapshots were
+// made. Docker is asked again, since containers may have been started, restarted or let go meanwhile.
+func (t *taking) ran(ctx context.Context) ([]string, error) {
+	held := map[string]bool{}
+	for _, c := range t.pause.Containers {
+		held[c.ID] = c.Kind == quiesce.KindPause && (c.Held || c.Ended)
+	}
+	for id := range t.steps.pausedBefore {
+		held[id] = true
+	}
+	now, err := inventory.Writers(ctx, t.engine.Docker, hostPaths(t.plan))
+	if err != nil {
+		return nil, err
+	}
+	var ran []string
+	writes := map[string]bool{}
+	for _, w := range now {
+		writes[w.ID] = true
+		if !held[w.ID] && w.StartedAt.Before(t.last) {
+			ran = append(ran, w.Name)
+		}
+	}
+	events, err := t.engine.Docker.Starts(ctx, t.steps.looked, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	for _, ev := range events {
+		if !ev.Time.Before(t.last) || ev.Action == "pause" {
+			continue
+		}
+		gone := !writes[ev.ContainerID] && !t.exists(ctx, ev.ContainerID)
+		if held[ev.ContainerID] && ev.Time.After(t.pause.Start) || gone || writes[ev.ContainerID] && !held[ev.ContainerID] {
+			ran = append(ran, ev.Name)
+		}
+	}
+	return ran, nil
+}
+
+func (t *taking) exists(ctx context.Context, id string) bool {
+	_, err := t.engine.Docker.Inspect(ctx, id)
+	return err == nil
+}
+
+// manifest records what happened. It refuses when not_older_than could not be shown.
+func (t *taking) manifest(what snapset.Taking, opt TakeOptions) (*snapset.Manifest, error) {
+	m := &snapset.Manifest{
+		ID: t.id, App: t.plan.App.Name, Label: opt.Label, Created: t.id.Time(), Complete: true, Consistency: what.Class(),
+		Pins: []string{}, PauseMS: milliseconds(t.pause.Took()), Containers: []snapset.ContainerPause{}, Checkpoints: []snapset.Checkpoint{},
+	}
+	for _, c := range t.pause.Containers {
+		m.Containers = append(m.Containers, snapset.ContainerPause{Name: c.Name, Step: string(c.Kind), PausedMS: milliseconds(c.End.Sub(c.Start))})
+	}
+	for _, pg := range t.steps.postgres {
+		m.Checkpoints = append(m.Checkpoints, snapset.Checkpoint{Container: pg.Container.Name, LSN: pg.LSN, TookMS: milliseconds(pg.Took)})
+	}
+	at := map[string]int{}
+	for _, s := range t.snaps {
+		for _, v := range s.Volumes {
+			at[v.Name] = s.Member
+		}
+	}
+	for _, s := range t.snaps {
+		for _, member := range snapset.Members(s) {
+			proof, err := prove(what, at, member)
+			if err != nil {
+				return nil, fmt.Errorf("%w (these ran meanwhile: %q)", err, t.ranMeanwhile)
+			}
+			member.OrderedBy = proof
+			m.Members = append(m.Members, member)
+		}
+	}
+	return m, nil
+}
+
+func prove(what snapset.Taking, at map[string]int, m snapset.Member) (by snapset.OrderedBy, err error) {
+	for _, other := range m.NotOlderThan {
+		by = what.Proof(at[m.Volume] >= at[other])
+		if by == "" {
+			return "", fmt.Errorf("%w: volume %s must not be older than %s", ErrUnproved, m.Volume, other)
+		}
+	}
+	return by, nil
+}
+
+func hostPaths(p *Plan) []string {
+	var paths []string
+	for _, m := range p.Members {
+		paths = append(paths, m.HostPath)
+	}
+	return paths
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}

@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/retention"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+const (
+	usualRemoval = 10 // sets that may always go in one run
+	destroyBatch = 50 // sets that are unsealed and destroyed together
+	clockSlack   = time.Second
+)
+
+// PrunePlan is what pruning one app would do.
+type PrunePlan struct {
+	App      string
+	Verdicts []Verdict // newest first; of the complete sets alone
+	Refused  string    // why nothing will be removed, or empty
+}
+
+// Verdict is what becomes of one set, and why.
+type Verdict struct {
+	Set     snapset.Set
+	Keep    bool
+	Reasons []string
+}
+
+// Removals are the sets that go, oldest first.
+func (p PrunePlan) Removals() []snapset.Set {
+	var gone []snapset.Set
+	for i := len(p.Verdicts) - 1; i >= 0; i-- {
+		if !p.Verdicts[i].Keep {
+			gone = append(gone, p.Verdicts[i].Set)
+		}
+	}
+	return gone
+}
+
+// PlanPrune lists the app's sets afresh and applies its policy. Sets that are not complete are neither counted nor removed.
+// unusual lets a large share of the sets go.
+func (e *Engine) PlanPrune(ctx context.Context, app App, unusual bool) (PrunePlan, error) {
+	sets, err := e.Sets(ctx, app.Name)
+	if err != nil {
+		return PrunePlan{}, fmt.Errorf("prune %s: %w: %w", app.Name, ErrCareful, err)
+	}
+	return e.planPrune(app, sets, unusual), nil
+}
+
+func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan {
+	byID := map[string]snapset.Set{}
+	var items []retention.Item
+	for _, s := range sets {
+		if s.Complete {
+			byID[string(s.ID)] = s
+			items = append(items, retention.Item{ID: string(s.ID), Time: s.ID.Time(), Pins: s.Manifest.Pins})
+		}
+	}
+	p := PrunePlan{App: app.Name}
+	for _, v := range app.Keep.Apply(items, e.Zone) {
+		p.Verdicts = append(p.Verdicts, Verdict{Set: byID[v.Item.ID], Keep: v.Keep, Reasons: v.Reasons})
+	}
+	p.Refused = e.careful(p, unusual)
+	return p
+}
+
+// careful says why a plan should not be carried out.
+func (e *Engine) careful(p PrunePlan, unusual bool) string {
+	gone := len(p.Removals())
+	if gone == 0 {
+		return ""
+	}
+	newest := p.Verdicts[0].Set.ID.Time()
+	if now := e.Now(); now.Add(clockSlack).Before(newest) {
+		return fmt.Sprintf("the clock says %s, but the newest set is of %s", now.UTC().Format(time.RFC3339), newest.Format(time.RFC3339))
+	}
+	if !unusual && gone > usualRemoval && 2*gone > len(p.Verdicts) {
+		return fmt.Sprintf("%d of %d sets would go, which is an unusual share", gone, len(p.Verdicts))
+	}
+	return ""
+}
+
+// Prune removes what the app's policy does not keep, whole sets, oldest first, and reports what is gone.
+func (e *Engine) Prune(ctx context.Context, app App, unusual bool) (removed []snapset.Set, err error) {
+	err = e.locked(ctx, app.Name, func(*state.Lock) error {
+		removed, err = e.prune(ctx, app, unusual)
+		return err
+	})
+	return removed, err
+}
+
+func (e *Engine) prune(ctx context.Context, app App, unusual bool) (removed []snapset.Set, err error) {
+	p, err := e.PlanPrune(ctx, app, unusual)
+	if err != nil {
+		return nil, err
+	}
+	if p.Refused != "" {
+		return nil, fmt.Errorf("prune %s: %w: %s", app.Name, ErrCareful, p.Refused)
+	}
+	begin := time.Now()
+	gone := p.Removals()
+	for len(gone) > 0 {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		batch := gone[:min(destroyBatch, len(gone))]
+		if err := e.destroy(ctx, batch...); err != nil {
+			return removed, errors.Join(fmt.Errorf("prune %s: %w", app.Name, err))
+		}
+		removed, gone = append(removed, batch...), gone[len(batch):]
+	}
+	if len(removed) > 0 {
+		zerolog.Ctx(ctx).Info().Int("removed", len(removed)).Int("kept", len(p.Verdicts)-len(removed)).Dur("took", time.Since(begin)).Msg("pruned")
+	}
+	return removed, nil
+}

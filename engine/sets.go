@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// Sets lists the sets of app on this host, oldest first, complete or not; of every app when app is empty.
+func (e *Engine) Sets(ctx context.Context, app string) ([]snapset.Set, error) {
+	var all []driver.Snapshot
+	for _, d := range e.Drivers {
+		snaps, err := d.Snapshots(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list %s snapshots: %w", d.Kind(), err)
+		}
+		for _, s := range snaps {
+			if app == "" || s.Set.App() == app {
+				all = append(all, s)
+			}
+		}
+	}
+	return snapset.Assemble(all, e.Store.ReadAll(snapset.IDs(all))), nil
+}
+
+// Set finds one set. ErrNoSet when there is none.
+func (e *Engine) Set(ctx context.Context, id driver.SetID) (snapset.Set, error) {
+	sets, err := e.Sets(ctx, id.App())
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	i := slices.IndexFunc(sets, func(s snapset.Set) bool { return s.ID == id })
+	if i < 0 {
+		return snapset.Set{}, fmt.Errorf("%s: %w", id, ErrNoSet)
+	}
+	return sets[i], nil
+}
+
+// Pin keeps a set from being pruned or deleted until Unpin takes the reason back.
+func (e *Engine) Pin(ctx context.Context, id driver.SetID, reason string) error {
+	return e.change(ctx, id, func(s snapset.Set) error {
+		if !s.Complete {
+			return fmt.Errorf("pin %s: %w: it is not complete: %v", id, ErrRefused, s.Manifest.Faults)
+		}
+		return e.each(s, func(d driver.Driver, m driver.Snapshot) error { return d.Pin(ctx, m, reason) })
+	})
+}
+
+// Unpin takes a reason back. It is an error when the set was not pinned for it.
+func (e *Engine) Unpin(ctx context.Context, id driver.SetID, reason string) error {
+	return e.change(ctx, id, func(s snapset.Set) error {
+		if !slices.Contains(s.Manifest.Pins, reason) {
+			return fmt.Errorf("unpin %s: %w: it is not pinned for %q, but for %q", id, ErrRefused, reason, s.Manifest.Pins)
+		}
+		return e.each(s, func(d driver.Driver, m driver.Snapshot) error { return d.Unpin(ctx, m, reason) })
+	})
+}
+
+// Delete destroys one set, complete or not, unless it is pinned or the newest complete set of its app.
+func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
+	return e.locked(ctx, id.App(), func(*state.Lock) error {
+		sets, err := e.Sets(ctx, id.App())
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(sets, func(s snapset.Set) bool { return s.ID == id })
+		if i < 0 {
+			return fmt.Errorf("delete %s: %w", id, ErrNoSet)
+		}
+		if len(sets[i].Manifest.Pins) > 0 {
+			return fmt.Errorf("delete %s: %w for %q", id, ErrPinned, sets[i].Manifest.Pins)
+		}
+		if newest, ok := newestComplete(sets); ok && newest.ID == id {
+			return fmt.Errorf("delete %s: %w: it is the newest complete set of %s", id, ErrRefused, id.App())
+		}
+		return e.destroy(ctx, sets[i])
+	})
+}
+
+func newestComplete(sets []snapset.Set) (snapset.Set, bool) {
+	for _, s := range slices.Backward(sets) {
+		if s.Complete {
+			return s, true
+		}
+	}
+	return snapset.Set{}, false
+}
+
+func (e *Engine) change(ctx context.Context, id driver.SetID, fn func(snapset.Set) error) error {
+	return e.locked(ctx, id.App(), func(*state.Lock) error {
+		s, err := e.Set(ctx, id)
+		if err != nil {
+			return err
+		}
+		return fn(s)
+	})
+}
+
+func (e *Engine) each(s snapset.Set, fn func(driver.Driver, driver.Snapshot) error) error {
+	var errs []error
+	for _, m := range s.Snapshots {
+		d, err := e.driver(m.Dataset.Kind)
+		if err == nil {
+			err = fn(d, m)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) driver(kind string) (driver.Driver, error) {
+	for _, d := range e.Drivers {
+		if d.Kind() == kind {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("no driver for %q", kind)
+}
+
+// destroy removes whole sets. All members are unsealed before the first is destroyed: when the process dies in between, the
+// next run knows the rest as left over. The manifest goes in between, so none is left without its set.
+func (e *Engine) destroy(ctx context.Context, sets ...snapset.Set) error {
+	byKind := map[string][]driver.Snapshot{}
+	for _, s := range sets {
+		for _, m := range s.Snapshots {
+			byKind[m.Dataset.Kind] = append(byKind[m.Dataset.Kind], m)
+		}
+	}
+	for kind, snaps := range byKind {
+		d, err := e.driver(kind)
+		if err != nil {
+			return err
+		}
+		if err := d.Unseal(ctx, snaps...); err != nil {
+			return err
+		}
+	}
+	for _, s := range sets {
+		if err := e.Store.Remove(s.ID); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for kind, snaps := range byKind {
+		d, err := e.driver(kind)
+		if err == nil {
+			err = d.Destroy(ctx, snaps...)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

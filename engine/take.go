@@ -1,0 +1,237 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// discardLimit is how long the remains of a set that was given up are cleaned away; the next run does what is left.
+const discardLimit = time.Minute
+
+// TakeOptions go into the set's record.
+type TakeOptions struct {
+	Label string
+	Pin   string // a reason to pin the set for, or empty
+}
+
+// Snapshot takes one set of app and returns its manifest. On error there is no set, and whatever was paused runs again.
+func (e *Engine) Snapshot(ctx context.Context, app App, opt TakeOptions) (m *snapset.Manifest, err error) {
+	err = e.locked(ctx, app.Name, func(lock *state.Lock) error {
+		m, err = e.snapshot(ctx, app, opt, lock)
+		return err
+	})
+	return m, err
+}
+
+func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *state.Lock) (*snapset.Manifest, error) {
+	plan, err := e.Plan(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	if err := plan.Err(); err != nil {
+		return nil, fmt.Errorf("take a set of %s: %w", app.Name, err)
+	}
+	id, err := driver.NewSetID(app.Name, e.Now())
+	if err != nil {
+		return nil, err
+	}
+	t := &taking{engine: e, plan: plan, id: id, lock: lock}
+	m, err := t.run(ctx, opt)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("take a set of %s: %w", app.Name, err), t.discard(ctx))
+	}
+	zerolog.Ctx(ctx).Info().Str("set", string(id)).Str("consistency", string(m.Consistency)).Float64("pause_ms", m.PauseMS).Msg("took a set")
+	return m, nil
+}
+
+// taking is one set in the making.
+type taking struct {
+	engine *Engine
+	plan   *Plan
+	id     driver.SetID
+	lock   *state.Lock
+
+	groups []driver.Group
+	steps  freezeSteps
+	snaps  []driver.Snapshot
+	pause  quiesce.Pause
+	last   time.Time // when the last snapshot had been made
+
+	ranMeanwhile []string // containers that were not shown to have been held
+}
+
+func (t *taking) run(ctx context.Context, opt TakeOptions) (m *snapset.Manifest, err error) {
+	defer func() { err = errors.Join(err, t.close(ctx)) }()
+	if err := t.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.freeze(ctx); err != nil {
+		return nil, err
+	}
+	happened, err := t.happened(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err = t.manifest(happened, opt)
+	if err != nil {
+		return nil, err
+	}
+	return m, t.seal(ctx, m, opt)
+}
+
+// prepare does all that takes time and holds nobody up.
+func (t *taking) prepare(ctx context.Context) error {
+	begin := time.Now()
+	steps, err := t.engine.freezeSteps(ctx, t.plan)
+	if err != nil {
+		return err
+	}
+	t.steps = steps
+	for _, pg := range steps.postgres {
+		if err := pg.Prepare(ctx); err != nil {
+			return err
+		}
+	}
+	for _, req := range t.requests() {
+		g, err := req.driver.Prepare(ctx, req.Request)
+		if err != nil {
+			return fmt.Errorf("prepare snapshots: %w", err)
+		}
+		t.groups = append(t.groups, g)
+	}
+	if err := (quiesce.Flush{Paths: t.plan.pools()}).Freeze(ctx, nil); err != nil {
+		return err
+	}
+	zerolog.Ctx(ctx).Info().Str("set", string(t.id)).Dur("took", time.Since(begin)).Msg("prepared")
+	return nil
+}
+
+type request struct {
+	driver.Request
+	driver driver.Driver
+	pool   string
+}
+
+// requests makes one group a pool when all writers are paused, and one a member, in order, when they are not.
+func (t *taking) requests() []request {
+	var all []request
+	for _, it := range t.plan.items {
+		i := len(all)
+		for j := range all {
+			if t.plan.covering && all[j].pool == it.pool && all[j].driver == it.driver {
+				i = j
+			}
+		}
+		if i == len(all) {
+			all = append(all, request{Request: driver.Request{Set: t.id, Of: len(t.plan.items)}, driver: it.driver, pool: it.pool})
+		}
+		all[i].Items = append(all[i].Items, it.Item)
+	}
+	return all
+}
+
+// freeze is the pause, and the snapshots in it.
+func (t *taking) freeze(ctx context.Context) (err error) {
+	f := quiesce.Freezer{Docker: t.engine.Docker, Limit: t.plan.App.Freeze.Limit}
+	steps, err := t.steps.list(ctx, t.engine, t.plan)
+	if err != nil {
+		return err
+	}
+	if t.steps.holding {
+		journal := quiesce.JournalOf(t.engine.RunDir, t.plan.App.Name)
+		dead, err := quiesce.StartDeadMan(ctx, t.engine.DeadMan(journal.Path()), journal, t.plan.App.Name, t.lock.File())
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, dead.Close()) }()
+		f.Guard = dead
+	}
+	t.pause, err = f.Frozen(ctx, steps, t.take)
+	return err
+}
+
+// take makes the snapshots. Nothing else is done here: the writers are waiting.
+func (t *taking) take(ctx context.Context) error {
+	taken := make([][]driver.Snapshot, len(t.groups))
+	g, ctx := errgroup.WithContext(ctx)
+	if !t.plan.covering {
+		g.SetLimit(1)
+	}
+	for i, group := range t.groups {
+		g.Go(func() (err error) {
+			taken[i], err = group.Take(ctx)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("make snapshots: %w", err)
+	}
+	t.last = time.Now()
+	for _, snaps := range taken {
+		t.snaps = append(t.snaps, snaps...)
+	}
+	return nil
+}
+
+// close releases what prepare holds.
+func (t *taking) close(ctx context.Context) error {
+	var errs []error
+	for _, g := range t.groups {
+		errs = append(errs, g.Close(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(errs...)
+}
+
+// seal records the set and makes it count. When the process dies before the last member is sealed, the set is left over.
+func (t *taking) seal(ctx context.Context, m *snapset.Manifest, opt TakeOptions) error {
+	if err := t.engine.Store.Write(m); err != nil {
+		return err
+	}
+	byDriver := map[string][]driver.Snapshot{}
+	for _, s := range t.snaps {
+		byDriver[s.Dataset.Kind] = append(byDriver[s.Dataset.Kind], s)
+	}
+	for kind, snaps := range byDriver {
+		d, err := t.engine.driver(kind)
+		if err != nil {
+			return err
+		}
+		if err := d.Seal(ctx, string(m.Consistency), snaps...); err != nil {
+			return fmt.Errorf("seal: %w", err)
+		}
+	}
+	if opt.Pin == "" {
+		return nil
+	}
+	m.Pins = []string{opt.Pin}
+	return t.engine.each(snapset.Set{Snapshots: t.snaps}, func(d driver.Driver, s driver.Snapshot) error {
+		return d.Pin(ctx, s, opt.Pin)
+	})
+}
+
+// discard removes what there is of a set that was given up.
+func (t *taking) discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardLimit)
+	defer cancel()
+	s, err := t.engine.Set(ctx, t.id)
+	if errors.Is(err, ErrNoSet) {
+		return nil
+	}
+	if err == nil {
+		err = t.engine.destroy(ctx, s)
+	}
+	if err != nil {
+		return fmt.Errorf("remove what there is of it (the next run will): %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package quiesce
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/volsnap/volsnap/internal/state"
+)
+
+// ErrDamaged says that a journal exists and cannot be read: something may be paused, and volsnap cannot tell what.
+var ErrDamaged = errors.New("the freeze journal is damaged")
+
+const (
+	journalSuffix  = ".frozen.json"
+	journalVersion = 1
+	journalLimit   = 4 << 20
+)
+
+// Journal is the file that names what a run of one app may have frozen. It exists from before the first pause until after
+// the last thaw; after a crash, what it names is what may still be frozen.
+type Journal struct{ path string }
+
+// Record is a journal's content.
+type Record struct {
+	Version int           `json:"version"`
+	App     string        `json:"app"`
+	Begun   time.Time     `json:"begun"`
+	Limit   time.Duration `json:"limit_ns"`
+	Entries []Entry       `json:"entries"`
+}
+
+// JournalOf is the journal of app in runDir.
+func JournalOf(runDir, app string) Journal {
+	return Journal{path: filepath.Join(runDir, app+journalSuffix)}
+}
+
+// Journals lists the apps that have a journal in runDir.
+func Journals(runDir string) (apps []string, err error) {
+	paths, err := filepath.Glob(filepath.Join(escapeGlob(runDir), "*"+journalSuffix))
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range paths {
+		base := filepath.Base(p)
+		apps = append(apps, base[:len(base)-len(journalSuffix)])
+	}
+	return apps, nil
+}
+
+func escapeGlob(dir string) string {
+	var out []rune
+	for _, r := range dir {
+		if r == '*' || r == '?' || r == '[' || r == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, r)
+	}
+	return string(out)
+}
+
+// Path is where the journal is.
+func (j Journal) Path() string { return j.path }
+
+// Write replaces the journal durably.
+func (j Journal) Write(r Record) error {
+	r.Version = journalVersion
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode freeze journal: %w", err)
+	}
+	return state.WriteFile(j.path, data, 0o600)
+}
+
+// Read returns nil without an error when there is no journal, and ErrDamaged when it cannot be understood.
+func (j Journal) Read() (*Record, error) {
+	data, err := state.ReadFile(j.path, journalLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	r := &Record{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, j.path, err)
+	}
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, j.path, err)
+	}
+	return r, nil
+}
+
+func (r *Record) check() error {
+	if r.Version != journalVersion {
+		return fmt.Errorf("version %d is not known", r.Version)
+	}
+	for i, e := range r.Entries {
+		switch {
+		case e.Container == "":
+			return fmt.Errorf("entry %d names no container", i)
+		case e.Kind == KindExec && len(e.Thaw) == 0:
+			return fmt.Errorf("entry %d has no thaw command", i)
+		case e.Kind != KindExec && e.Kind != KindPause:
+			return fmt.Errorf("entry %d is of unknown kind %q", i, e.Kind)
+		case e.Timeout < 0:
+			return fmt.Errorf("entry %d has a negative time-out", i)
+		}
+	}
+	return nil
+}
+
+// Remove deletes the journal durably; that there is none is no error.
+func (j Journal) Remove() error { return state.Remove(j.path) }

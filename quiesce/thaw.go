@@ -1,0 +1,215 @@
+package quiesce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/volsnap/volsnap/internal/docker"
+)
+
+const (
+	attemptLimit = 3 * time.Second        // one unpause; Docker needs some 20 ms
+	firstBackoff = 20 * time.Millisecond  // between attempts, doubling
+	maxBackoff   = 500 * time.Millisecond //
+	lateWatch    = 3 * time.Second        // how long a pause that was not answered may still arrive
+	watchPoll    = 50 * time.Millisecond
+)
+
+// found is what undo found of an entry.
+type found string
+
+const (
+	wasFrozen found = "frozen"  // until undo let it go
+	wasGone   found = "gone"    // the container has ended, and with it what was frozen
+	wasNot    found = "running" // not frozen any more, or never
+)
+
+// undo lets one entry go, once. sure says that this process saw it freeze; otherwise Docker is asked whether it is frozen,
+// and whether it is still the run of the container that the entry names.
+func undo(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptLimit+e.Timeout)
+	defer cancel()
+	if e.Kind == KindExec {
+		return undoExec(ctx, d, e)
+	}
+	if !sure {
+		frozen, err := isFrozen(ctx, d, e)
+		if err != nil || !frozen {
+			return wasNot, err
+		}
+	}
+	err := d.Unpause(ctx, e.Container)
+	switch {
+	case err == nil:
+		return wasFrozen, nil
+	case errors.Is(err, docker.ErrNotFound), errors.Is(err, docker.ErrNotRunning):
+		return wasGone, nil
+	case errors.Is(err, docker.ErrNotPaused):
+		return wasNot, settle(ctx, d, e)
+	}
+	return wasNot, err
+}
+
+func isFrozen(ctx context.Context, d Docker, e Entry) (bool, error) {
+	c, err := d.Inspect(ctx, e.Container)
+	if errors.Is(err, docker.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	sameRun := c.StartedAt.Equal(e.StartedAt) || c.StartedAt.Before(e.Until)
+	return c.Paused && sameRun, nil
+}
+
+// settle agrees with Docker after "not paused". When thawCgroup let the container go while Docker did not answer, Docker
+// may still think that it is paused; it is frozen again for an instant, so that Docker's own unpause finds what it expects.
+func settle(ctx context.Context, d Docker, e Entry) error {
+	frozen, err := isFrozen(ctx, d, e)
+	if err != nil || !frozen {
+		return err
+	}
+	if err := freezeCgroup(e); err != nil {
+		return err
+	}
+	if err := d.Unpause(ctx, e.Container); err != nil {
+		return errors.Join(err, thawCgroup(e))
+	}
+	return nil
+}
+
+func undoExec(ctx context.Context, d Docker, e Entry) (found, error) {
+	res, err := d.Exec(ctx, e.Container, e.Thaw, docker.ExecOptions{})
+	switch {
+	case errors.Is(err, docker.ErrNotFound), errors.Is(err, docker.ErrNotRunning):
+		return wasGone, nil
+	case err != nil:
+		return wasNot, err
+	case res.Exit != 0:
+		return wasNot, fmt.Errorf("thaw command %q in %s: exit status %d: %s", e.Thaw, e.Name, res.Exit, oneLine(res.Stderr))
+	}
+	return wasFrozen, nil
+}
+
+// undoUntil tries until the entry is let go or ctx ends. While Docker does not answer, the container's control group is
+// thawed directly.
+func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
+	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
+		was, err := undo(ctx, d, e, sure)
+		if err == nil {
+			return was, nil
+		}
+		sure = false
+		zerolog.Ctx(ctx).Warn().Str("container", e.Name).Err(err).Msg("thaw did not succeed, trying again")
+		if e.Kind == KindPause && unanswered(err) {
+			if direct := thawCgroup(e); direct == nil {
+				zerolog.Ctx(ctx).Warn().Str("container", e.Name).Msg("Docker does not answer: thawed the control group directly")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return wasNot, fmt.Errorf("%w: container %s: %w", ErrStillFrozen, e.Name, err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func unanswered(err error) bool {
+	return errors.Is(err, docker.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// inReverse calls do for the entries, last first, neighbours of KindPause in parallel. Every one is tried.
+func inReverse[T any](items []T, entry func(T) Entry, do func(T) error) error {
+	var errs []error
+	for end := len(items); end > 0; {
+		begin := end - 1
+		for begin > 0 && entry(items[end-1]).Kind == KindPause && entry(items[begin-1]).Kind == KindPause {
+			begin--
+		}
+		var g errgroup.Group
+		batch := make([]error, end-begin)
+		for i, it := range items[begin:end] {
+			g.Go(func() error { batch[i] = do(it); return nil })
+		}
+		_ = g.Wait() // errors are in batch, every one of them
+		errs = append(errs, batch...)
+		end = begin
+	}
+	return errors.Join(errs...)
+}
+
+// Recover thaws what the journal of a dead run names, waits until a pause that was on its way can no longer arrive, and
+// removes the journal. No journal is no error. It returns the names of what it thawed, each once. The caller holds the
+// app's lock.
+func Recover(ctx context.Context, d Docker, j Journal) (thawed []string, err error) {
+	rec, err := j.Read()
+	if err != nil || rec == nil {
+		return nil, err
+	}
+	thawed, err = thawAll(ctx, d, rec.Entries)
+	if err != nil {
+		return thawed, err
+	}
+	late, err := watch(ctx, d, rec.Entries)
+	if err != nil {
+		return append(thawed, late...), err
+	}
+	return append(thawed, late...), j.Remove()
+}
+
+func thawAll(ctx context.Context, d Docker, entries []Entry) ([]string, error) {
+	kept := make([]bool, len(entries))
+	index := make([]int, len(entries))
+	for i := range index {
+		index[i] = i
+	}
+	err := inReverse(index, func(i int) Entry { return entries[i] }, func(i int) error {
+		was, err := undoUntil(ctx, d, entries[i], false)
+		kept[i] = was == wasFrozen
+		return err
+	})
+	var names []string
+	for i, ok := range kept {
+		if ok {
+			names = append(names, entries[i].Name)
+			zerolog.Ctx(ctx).Info().Str("container", entries[i].Name).Msg("thawed")
+		}
+	}
+	return names, err
+}
+
+// watch catches pauses that Docker carries out after their caller is gone.
+func watch(ctx context.Context, d Docker, entries []Entry) (thawed []string, err error) {
+	var paused []Entry
+	for _, e := range entries {
+		if e.Kind == KindPause {
+			paused = append(paused, e)
+		}
+	}
+	if len(paused) == 0 {
+		return nil, nil
+	}
+	end := time.NewTimer(lateWatch)
+	defer end.Stop()
+	tick := time.NewTicker(watchPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-end.C:
+			return thawed, nil
+		case <-ctx.Done():
+			return thawed, fmt.Errorf("%w: %w", ErrStillFrozen, ctx.Err())
+		case <-tick.C:
+			names, err := thawAll(ctx, d, paused)
+			thawed = append(thawed, names...)
+			if err != nil {
+				return thawed, err
+			}
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package report_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/volsnap/volsnap/report"
+)
+
+func TestMetrics(t *testing.T) {
+	runs := []report.Run{
+		{
+			App: "web", OK: false, Started: time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC), TookMS: 250, Error: "no", Sets: 2,
+			Newest: "web-20261120T030000.500Z",
+		},
+		{
+			App: "ccn", OK: true, Set: "ccn-20261121T020000.123Z", Started: time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC),
+			TookMS: 1500, PauseMS: 41.5, Sets: 7, Newest: "ccn-20261121T020000.123Z", Removed: []string{"ccn-20261101T020000.000Z"},
+		},
+	}
+	want := `# HELP volsnap_last_run_success Whether the last run did all that it should (1) or not (0).
+# TYPE volsnap_last_run_success gauge
+volsnap_last_run_success{app="ccn"} 1
+volsnap_last_run_success{app="web"} 0
+# HELP volsnap_last_run_timestamp_seconds When the last run began.
+# TYPE volsnap_last_run_timestamp_seconds gauge
+volsnap_last_run_timestamp_seconds{app="ccn"} 1795226400
+volsnap_last_run_timestamp_seconds{app="web"} 1795230000
+# HELP volsnap_last_run_duration_seconds How long the last run took.
+# TYPE volsnap_last_run_duration_seconds gauge
+volsnap_last_run_duration_seconds{app="ccn"} 1.5
+volsnap_last_run_duration_seconds{app="web"} 0.25
+# HELP volsnap_newest_set_timestamp_seconds When the newest complete set was taken.
+# TYPE volsnap_newest_set_timestamp_seconds gauge
+volsnap_newest_set_timestamp_seconds{app="ccn"} 1795226400.123
+volsnap_newest_set_timestamp_seconds{app="web"} 1795143600.5
+# HELP volsnap_pause_seconds How long the last set's containers were paused, from the first pause to the last thaw.
+# TYPE volsnap_pause_seconds gauge
+volsnap_pause_seconds{app="ccn"} 0.0415
+# HELP volsnap_sets How many complete sets there are on this host.
+# TYPE volsnap_sets gauge
+volsnap_sets{app="ccn"} 7
+volsnap_sets{app="web"} 2
+# HELP volsnap_removed_sets How many sets the last run pruned.
+# TYPE volsnap_removed_sets gauge
+volsnap_removed_sets{app="ccn"} 1
+volsnap_removed_sets{app="web"} 0
+`
+	if diff := cmp.Diff(want, report.Metrics(runs)); diff != "" {
+		t.Fatalf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	dir := t.TempDir()
+	if r, err := report.Load(dir, "ccn"); r != nil || err != nil {
+		t.Fatalf("before the first run: %v, %v", r, err)
+	}
+	want := report.Run{App: "ccn", OK: true, Set: "ccn-20261121T020000.123Z", Started: time.Now().UTC().Round(0), Removed: []string{"x"}}
+	if err := report.Save(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := report.Load(dir, "ccn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	for _, damaged := range []string{"", "{", "[]", `{"app":"other"}`, `{"app":7}`} {
+		if err := os.WriteFile(filepath.Join(dir, "last-run", "ccn.json"), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := report.Load(dir, "ccn"); r != nil || err != nil {
+			t.Errorf("damaged %q: %v, %v", damaged, r, err)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package snapset
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
+)
+
+// Manifest is what volsnap recorded about a set while taking it. Its JSON form is the output of `snapshot`, `show` and
+// `list`, documented field by field in docs/output.md.
+type Manifest struct {
+	ID          driver.SetID     `json:"id"`
+	App         string           `json:"app"`
+	Label       string           `json:"label"`
+	Created     time.Time        `json:"created"`
+	Complete    bool             `json:"complete"`
+	Consistency Consistency      `json:"consistency"`
+	Pins        []string         `json:"pins"`
+	PauseMS     float64          `json:"pause_ms"`
+	Containers  []ContainerPause `json:"containers"`
+	Checkpoints []Checkpoint     `json:"checkpoints"`
+	Members     []Member         `json:"members"`
+	Faults      []string         `json:"faults,omitempty"` // why it is not complete
+}
+
+// ContainerPause is how long one container was held.
+type ContainerPause struct {
+	Name     string  `json:"name"`
+	Step     string  `json:"step"`
+	PausedMS float64 `json:"paused_ms"`
+}
+
+// Checkpoint is a PostgreSQL CHECKPOINT that ended before the pause. LSN is the write-ahead log's position after it.
+type Checkpoint struct {
+	Container string  `json:"container"`
+	LSN       string  `json:"lsn"`
+	TookMS    float64 `json:"took_ms"`
+}
+
+// Member is one volume of the set. Several volumes that lie in one dataset share a snapshot.
+type Member struct {
+	Volume       string    `json:"volume"`
+	Driver       string    `json:"driver"`
+	Dataset      string    `json:"dataset"`
+	Path         string    `json:"path"`
+	Snapshot     string    `json:"snapshot"`
+	GUID         string    `json:"guid"`
+	Order        uint64    `json:"order"`
+	Taken        time.Time `json:"taken"`
+	NotOlderThan []string  `json:"not_older_than"`
+	OrderedBy    OrderedBy `json:"ordered_by,omitempty"` // how NotOlderThan was shown to hold
+}
+
+const manifestLimit = 4 << 20
+
+// Store keeps the full manifests in a directory, one file a set. Losing them costs detail, never a set.
+type Store struct{ Dir string }
+
+func (s Store) path(id driver.SetID) string {
+	return filepath.Join(s.Dir, "sets", id.App(), string(id)+".json")
+}
+
+// Write replaces the set's manifest durably.
+func (s Store) Write(m *Manifest) error {
+	data, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode manifest of %s: %w", m.ID, err)
+	}
+	return state.WriteFile(s.path(m.ID), append(data, '\n'), 0o600)
+}
+
+// Remove deletes the set's manifest; that there is none is no error. It need not be durable: a manifest without its set
+// says nothing.
+func (s Store) Remove(id driver.SetID) error {
+	if err := os.Remove(s.path(id)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Read returns the manifest of a set, nil without an error when there is none, and an error when it is damaged.
+func (s Store) Read(id driver.SetID) (*Manifest, error) {
+	data, err := state.ReadFile(s.path(id), manifestLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of %s: %w", id, err)
+	}
+	m, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("read manifest of %s: %w", id, err)
+	}
+	if m.ID != id {
+		return nil, fmt.Errorf("read manifest of %s: it is of %q", id, m.ID)
+	}
+	return m, nil
+}
+
+func parse(data []byte) (*Manifest, error) {
+	m := &Manifest{}
+	if err := json.Unmarshal(data, m); err != nil {
+		return nil, err
+	}
+	if _, err := driver.ParseSetID(string(m.ID)); err != nil {
+		return nil, err
+	}
+	if m.App != m.ID.App() {
+		return nil, fmt.Errorf("app is %q", m.App)
+	}
+	return m, nil
+}
+
+// ReadAll returns the manifests of the sets that have a readable one. A damaged one counts as lost.
+func (s Store) ReadAll(ids []driver.SetID) map[driver.SetID]*Manifest {
+	found := make(map[driver.SetID]*Manifest, len(ids))
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(readers)
+	for part := range readers {
+		g.Go(func() error {
+			for i := part; i < len(ids); i += readers {
+				if m, err := s.Read(ids[i]); err == nil && m != nil {
+					mu.Lock()
+					found[m.ID] = m
+					mu.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	return found
+}
+
+const readers = 4

@@ -1,0 +1,152 @@
+// Package snapset knows the set: the snapshots of all of an app's datasets, taken together.
+//
+// # Complete or not
+//
+// A set counts only when every member exists, is read-only and has the GUID that was recorded when it was sealed. Assemble
+// decides that from a listing and the manifests; what is not complete is either left over from a run or a destroy that was
+// killed (LeftOver, ours to remove), or damaged from outside, which is shown and kept.
+//
+// # Where it is recorded
+//
+// The snapshots are the database. The manifests in the state directory add detail, and a lost or damaged one costs only that.
+package snapset
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// Set is what is known of one set.
+type Set struct {
+	ID        driver.SetID
+	Snapshots []driver.Snapshot // by member number
+	Manifest  *Manifest         // never nil; made from the snapshots where the recorded one is lost
+	Complete  bool
+	LeftOver  bool // not complete because a run or a destroy of ours did not end
+}
+
+// Assemble groups a listing into sets, oldest first. Recorded manifests may be missing.
+func Assemble(snaps []driver.Snapshot, recorded map[driver.SetID]*Manifest) []Set {
+	byID := map[driver.SetID][]driver.Snapshot{}
+	for _, s := range snaps {
+		byID[s.Set] = append(byID[s.Set], s)
+	}
+	sets := make([]Set, 0, len(byID))
+	for id, members := range byID {
+		sets = append(sets, assemble(id, members, recorded[id]))
+	}
+	slices.SortFunc(sets, func(a, b Set) int {
+		return cmp.Or(a.ID.Time().Compare(b.ID.Time()), cmp.Compare(a.ID, b.ID))
+	})
+	return sets
+}
+
+// IDs lists the sets of a listing, each once.
+func IDs(snaps []driver.Snapshot) []driver.SetID {
+	seen := make(map[driver.SetID]bool, len(snaps))
+	var ids []driver.SetID
+	for _, s := range snaps {
+		if !seen[s.Set] {
+			seen[s.Set] = true
+			ids = append(ids, s.Set)
+		}
+	}
+	return ids
+}
+
+func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Set {
+	slices.SortFunc(members, func(a, b driver.Snapshot) int {
+		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Name, b.Name))
+	})
+	s := Set{ID: id, Snapshots: members}
+	faults := faultsOf(members)
+	s.LeftOver = slices.ContainsFunc(members, func(m driver.Snapshot) bool { return !m.Sealed && m.Fault == "" })
+	s.Manifest = merge(id, members, recorded)
+	if recorded != nil && !s.LeftOver {
+		faults = append(faults, contradictions(members, recorded)...)
+	}
+	s.Complete = len(faults) == 0
+	s.Manifest.Complete, s.Manifest.Faults = s.Complete, faults
+	return s
+}
+
+func faultsOf(members []driver.Snapshot) []string {
+	var faults []string
+	of := members[0].Of
+	seen := map[int]bool{}
+	for _, m := range members {
+		switch {
+		case m.Fault != "":
+			faults = append(faults, fmt.Sprintf("%s %s", m.Name, m.Fault))
+		case !m.Sealed:
+			faults = append(faults, fmt.Sprintf("%s was not sealed: its run or its removal did not end", m.Name))
+		case m.Of != of:
+			faults = append(faults, fmt.Sprintf("%s says it is of %d members, others say %d", m.Name, m.Of, of))
+		case m.Member < 1 || m.Member > m.Of || seen[m.Member]:
+			faults = append(faults, fmt.Sprintf("%s is member %d of %d a second time or out of range", m.Name, m.Member, m.Of))
+		}
+		seen[m.Member] = true
+	}
+	if len(faults) == 0 && len(seen) < of {
+		faults = append(faults, fmt.Sprintf("%d of %d members are missing", of-len(seen), of))
+	}
+	return faults
+}
+
+func contradictions(members []driver.Snapshot, recorded *Manifest) []string {
+	have := map[string]bool{}
+	for _, m := range members {
+		have[m.GUID] = true
+	}
+	var faults []string
+	for _, m := range recorded.Members {
+		if !have[m.GUID] {
+			faults = append(faults, fmt.Sprintf("the manifest names GUID %q for volume %s, and no member has it", m.GUID, m.Volume))
+		}
+	}
+	return faults
+}
+
+// merge is the recorded manifest with what the snapshots know better: where they are now, and what pins them.
+func merge(id driver.SetID, members []driver.Snapshot, recorded *Manifest) *Manifest {
+	m := Manifest{
+		ID: id, App: id.App(), Created: id.Time(),
+		Containers: []ContainerPause{}, Checkpoints: []Checkpoint{},
+	}
+	proofs := map[string]OrderedBy{}
+	if recorded != nil {
+		m = *recorded
+		for _, r := range recorded.Members {
+			proofs[r.Volume] = r.OrderedBy
+		}
+	}
+	m.Pins, m.Members = []string{}, []Member{}
+	for _, s := range members {
+		if s.Consistency != "" {
+			m.Consistency = Consistency(s.Consistency)
+		}
+		m.Pins = append(m.Pins, s.Pins...)
+		for _, member := range Members(s) {
+			member.OrderedBy = proofs[member.Volume]
+			m.Members = append(m.Members, member)
+		}
+	}
+	slices.Sort(m.Pins)
+	m.Pins = slices.Compact(m.Pins)
+	return &m
+}
+
+// Members are the volumes that lie in a snapshot, as a manifest names them.
+func Members(s driver.Snapshot) []Member {
+	members := make([]Member, 0, len(s.Volumes))
+	for _, v := range s.Volumes {
+		members = append(members, Member{
+			Volume: v.Name, Driver: s.Dataset.Kind, Dataset: s.Dataset.Name, Path: v.Path, Snapshot: s.Name,
+			GUID: s.GUID, Order: s.Order, Taken: s.Taken.UTC(), NotOlderThan: append([]string{}, v.NotOlderThan...),
+		})
+	}
+	return members
+}
