@@ -147,7 +147,7 @@ func (d *Driver) SetFault(s driver.Snapshot, fault string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if have := d.snaps[s.Name]; have != nil {
-		have.Snapshot.Fault = fault
+		have.Fault = fault
 	}
 }
 

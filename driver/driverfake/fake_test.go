@@ -108,8 +108,10 @@ func TestViolations(t *testing.T) {
 			return nil
 		}},
 		{"open group", "not closed", func(ctx context.Context, d *driverfake.Driver, old, _ driver.Snapshot) error {
-			_, err := d.Prepare(ctx, driver.Request{Set: "x-20260101T000000.000Z", Of: 1,
-				Items: []driver.Item{{Dataset: old.Dataset, Member: 1}}})
+			_, err := d.Prepare(ctx, driver.Request{
+				Set: "x-20260101T000000.000Z", Of: 1,
+				Items: []driver.Item{{Dataset: old.Dataset, Member: 1}},
+			})
 			return err
 		}},
 	} {
@@ -170,7 +172,8 @@ func TestKillLeavesWhatWasDone(t *testing.T) {
 		a, b := d.AddDataset("/a"), d.AddDataset("/b")
 		d.KillAt(n)
 		req := driver.Request{Set: "ccn-20260101T000000.000Z", Of: 2, Items: []driver.Item{
-			{Dataset: a, Member: 1}, {Dataset: b, Member: 2}}}
+			{Dataset: a, Member: 1}, {Dataset: b, Member: 2},
+		}}
 		g, err := d.Prepare(t.Context(), req)
 		if err == nil {
 			_, err = g.Take(t.Context())

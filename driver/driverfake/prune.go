@@ -44,8 +44,8 @@ func (d *Driver) ours(s driver.Snapshot) (*snapshot, error) {
 		return nil, driver.ErrForeign
 	case have.GUID != s.GUID || have.Set != s.Set:
 		return nil, fmt.Errorf("it is another snapshot now: %w", driver.ErrForeign)
-	case have.Snapshot.Fault != "":
-		return nil, fmt.Errorf("it %s: %w", have.Snapshot.Fault, driver.ErrForeign)
+	case have.Fault != "":
+		return nil, fmt.Errorf("it %s: %w", have.Fault, driver.ErrForeign)
 	}
 	return have, nil
 }

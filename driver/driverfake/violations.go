@@ -85,7 +85,7 @@ func (d *Driver) newestComplete(app string) driver.SetID {
 	sealed := map[driver.SetID]int{}
 	var newest driver.SetID
 	for _, s := range d.snaps {
-		if s.intent || s.foreign || !s.Sealed || s.Snapshot.Fault != "" || s.Set.App() != app {
+		if s.intent || s.foreign || !s.Sealed || s.Fault != "" || s.Set.App() != app {
 			continue
 		}
 		sealed[s.Set]++

@@ -1,0 +1,184 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// The kernel frees destroyed subvolumes in the background, and whoever syncs a file meanwhile waits for it.
+const (
+	destroyBatch = 50
+	destroyRest  = 50 * time.Millisecond
+)
+
+// Destroy implements driver.Pruner. Each batch is on disk before its records are removed, so that no crash leaves a
+// snapshot without one.
+func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+	var failed []error
+	for len(s) > 0 {
+		n := min(d.batch, len(s))
+		batch := s[:n]
+		s = s[n:]
+		if err := destroyAll(ctx, batch); err != nil {
+			failed = append(failed, err)
+		}
+		if len(s) == 0 {
+			break
+		}
+		if err := rest(ctx, d.rest); err != nil {
+			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// destroyAll destroys one batch.
+func destroyAll(ctx context.Context, batch []driver.Snapshot) error {
+	st, err := newStores(ctx)
+	if err != nil {
+		return fmt.Errorf("destroy: %w", err)
+	}
+	defer st.close()
+	var failed []error
+	var named []driver.Snapshot
+	for _, one := range batch {
+		if err := st.add(one); err != nil {
+			failed = append(failed, fmt.Errorf("destroy %q: %w", one.Name, classify(err)))
+			continue
+		}
+		named = append(named, one)
+	}
+	if err := lockAll(ctx, st.open); err != nil {
+		return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
+	}
+	busy, err := mountedSomewhere()
+	if err != nil {
+		return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
+	}
+	var gone []driver.Snapshot
+	for _, one := range named {
+		if err := st.destroy(one, busy); err != nil {
+			failed = append(failed, fmt.Errorf("destroy %s: %w", one.Name, classify(err)))
+			continue
+		}
+		gone = append(gone, one)
+	}
+	return errors.Join(append(failed, st.forget(gone))...)
+}
+
+// destroy removes one snapshot, by its number: no other can have it.
+func (st *stores) destroy(s driver.Snapshot, busy func(place) bool) error {
+	p, err := st.find(s)
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	key := st.keyOpen(s)
+	closeAll(p.dir)
+	if err := p.pinned(); err != nil {
+		return err
+	}
+	if busy(place{p.mount.dev, p.inside}) {
+		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	}
+	return destroySubvol(key, p.info.id)
+}
+
+// forget removes the records of snapshots that are gone, once that is on disk, and directories that are empty then.
+func (st *stores) forget(gone []driver.Snapshot) error {
+	for _, store := range st.open {
+		if err := commit(store); err != nil {
+			return fmt.Errorf("commit %s: %w", store.Name(), err)
+		}
+	}
+	var failed []error
+	for _, s := range gone {
+		if key := st.keyOpen(s); key != nil {
+			failed = append(failed, st.forgetOne(key, s.Set.SnapshotName()))
+		}
+	}
+	for at, key := range st.keys {
+		failed = append(failed, st.removeEmpty(st.open[st.places[filepath.Dir(at)]], key))
+	}
+	return errors.Join(failed...)
+}
+
+func (st *stores) forgetOne(key *os.File, name string) error {
+	there, err := exists(key, name)
+	if err != nil || there {
+		return err
+	}
+	return remove(key, name+recordExt)
+}
+
+// removeEmpty removes a directory in which nothing is left and nothing is intended.
+func (st *stores) removeEmpty(store, key *os.File) error {
+	alone, err := tryLock(key, unix.LOCK_EX)
+	if err != nil || !alone {
+		return err
+	}
+	defer func() { _ = unix.Flock(int(key.Fd()), unix.LOCK_UN) }()
+	err = unix.Unlinkat(int(store.Fd()), filepath.Base(key.Name()), unix.AT_REMOVEDIR)
+	if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return &os.PathError{Op: "rmdir", Path: key.Name(), Err: err}
+}
+
+// mountedSomewhere tells of each place whether it, or something in it, is mounted in any mount namespace of this host.
+func mountedSomewhere() (func(place) bool, error) {
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var all mounts
+	seen := map[string]bool{}
+	for _, proc := range append(processes, "/proc/self") {
+		ns, err := os.Readlink(proc + "/ns/mnt")
+		if err != nil || seen[ns] {
+			continue // it has ended, or its namespace is known
+		}
+		in, err := mountsOf(filepath.Base(proc))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+			continue // it has ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		seen[ns] = true
+		for _, m := range in {
+			if m.fs == Kind {
+				all = append(all, m)
+			}
+		}
+	}
+	return func(at place) bool {
+		return slices.ContainsFunc(all, func(m mount) bool {
+			_, in := below(at.inside, m.root)
+			return in && m.dev == at.dev
+		})
+	}, nil
+}

@@ -1,0 +1,338 @@
+package btrfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+const (
+	listers   = 4   // read records at a time
+	listChunk = 128 // snapshots that one of them takes at a time
+)
+
+// Snapshots implements driver.Lister. It asks each file system once for its subvolumes and reads the record of each that
+// lies in a store; no snapshot is opened.
+func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	all, err := readMounts()
+	if err != nil {
+		return nil, err
+	}
+	l := lister{mounts: all.btrfs()}
+	if l.want, err = wanted(l.mounts, ds); err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	var out []driver.Snapshot
+	for _, tops := range l.fileSystems() {
+		got, err := l.listFS(ctx, tops)
+		if err != nil && stillMounted(tops) {
+			return nil, fmt.Errorf("list snapshots at %s: %w", tops[0].point, err)
+		}
+		out = append(out, got...)
+	}
+	slices.SortStableFunc(out, func(a, b driver.Snapshot) int {
+		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order))
+	})
+	return out, nil
+}
+
+// wants are the datasets that were asked for; nil is all of them.
+type wants struct {
+	places map[place]driver.Dataset // those that are there now
+	names  map[string]driver.Dataset
+}
+
+func wanted(all mounts, ds []driver.Dataset) (*wants, error) {
+	if len(ds) == 0 {
+		return nil, nil
+	}
+	w := &wants{places: map[place]driver.Dataset{}, names: map[string]driver.Dataset{}}
+	for _, one := range ds {
+		if one.Kind != Kind {
+			return nil, fmt.Errorf("%s: %w", one, driver.ErrNotSupported)
+		}
+		w.names[one.Name] = one
+		if m, inside, err := all.containing(one.Name); err == nil {
+			w.places[place{m.dev, inside}] = one
+		}
+	}
+	return w, nil
+}
+
+// as is the dataset as the caller knows it, if it was asked for.
+func (w *wants) as(dev, inside, name string) (driver.Dataset, bool) {
+	if w == nil {
+		return driver.Dataset{Kind: Kind, Name: name}, true
+	}
+	if ds, ok := w.places[place{dev, inside}]; ok {
+		return ds, true
+	}
+	ds, ok := w.names[name]
+	return ds, ok
+}
+
+// skips reports whether a directory can hold nothing that was asked for.
+func (w *wants) skips(key string) bool {
+	if w == nil || len(w.places) < len(w.names) {
+		return false
+	}
+	for at := range w.places {
+		if keyOf(at.inside) == key {
+			return false
+		}
+	}
+	return true
+}
+
+type lister struct {
+	mounts mounts
+	want   *wants
+}
+
+// fileSystems are the mounts at whose top snapshots may lie, those of one file system together, each top once.
+func (l lister) fileSystems() []mounts {
+	var out []mounts
+	at := map[string]int{}
+	seen := map[place]bool{}
+	for _, m := range l.mounts {
+		if isVolume(m) || seen[m.place()] {
+			continue
+		}
+		_, err := os.Lstat(filepath.Join(m.point, storeName))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			continue // ENOTDIR: what is mounted is a file
+		}
+		seen[m.place()] = true
+		if _, ok := at[m.dev]; !ok {
+			at[m.dev] = len(out)
+			out = append(out, nil)
+		}
+		out[at[m.dev]] = append(out[at[m.dev]], m)
+	}
+	return out
+}
+
+// stillMounted reports whether one of them is; what was unmounted while it was listed is not on this host.
+func stillMounted(tops mounts) bool {
+	now, err := readMounts()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(tops, func(m mount) bool {
+		return slices.ContainsFunc(now, func(n mount) bool { return n.id == m.id && n.point == m.point })
+	})
+}
+
+// dirOf is a directory of a file system.
+type dirOf struct{ tree, inode uint64 }
+
+// listFS lists the stores of one file system.
+func (l lister) listFS(ctx context.Context, tops mounts) ([]driver.Snapshot, error) {
+	var dirs []*keyDir
+	defer func() {
+		for _, k := range dirs {
+			_ = k.dir.Close()
+		}
+	}()
+	for _, m := range tops {
+		got, err := l.openKeys(m)
+		dirs = append(dirs, got...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	found, err := subvolsNamed(dirs[0].dir, func(name string) bool {
+		_, err := driver.ParseName(name)
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	in := map[dirOf][]subvol{}
+	for _, s := range found {
+		in[dirOf{s.parent, s.dir}] = append(in[dirOf{s.parent, s.dir}], s)
+	}
+	for _, k := range dirs {
+		k.found = in[k.at]
+	}
+	return l.read(ctx, dirs)
+}
+
+// keyDir is an open directory of a store, and the subvolumes in it that are named like snapshots.
+type keyDir struct {
+	dir   *os.File
+	mount mount
+	at    dirOf
+	found []subvol
+}
+
+func (l lister) openKeys(m mount) ([]*keyDir, error) {
+	top, err := openDir(m.point)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = top.Close() }()
+	store, err := openPrivate(top, storeName)
+	if errors.Is(err, driver.ErrForeign) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil // somebody else's
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = store.Close() }()
+	names, err := store.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var out []*keyDir
+	for _, key := range names {
+		if !keyPattern.MatchString(key) || l.want.skips(key) {
+			continue
+		}
+		k, err := openKey(store, key, m)
+		if err != nil {
+			return out, err
+		}
+		if k != nil {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+func openKey(store *os.File, key string, m mount) (*keyDir, error) {
+	dir, err := openPrivate(store, key)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrForeign) || errors.Is(err, unix.ENOTDIR) ||
+		errors.Is(err, unix.ELOOP) {
+		return nil, nil // gone meanwhile, or somebody else's
+	}
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	tree, err := treeOf(dir)
+	if err = errors.Join(err, unix.Fstat(int(dir.Fd()), &st)); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return &keyDir{dir: dir, mount: m, at: dirOf{tree, st.Ino}}, nil
+}
+
+// read reads the records of what was found, some at a time.
+func (l lister) read(ctx context.Context, dirs []*keyDir) ([]driver.Snapshot, error) {
+	var results [][]*driver.Snapshot
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(listers)
+	for _, k := range dirs {
+		source := l.sourceOf(k)
+		result := make([]*driver.Snapshot, len(k.found))
+		results = append(results, result)
+		for from := 0; from < len(k.found); from += listChunk {
+			g.Go(func() error {
+				for i := from; i < min(from+listChunk, len(k.found)); i++ {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					var err error
+					if result[i], err = l.snapshot(k, k.found[i], source); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var out []driver.Snapshot
+	for _, result := range results {
+		for _, s := range result {
+			if s != nil {
+				out = append(out, *s)
+			}
+		}
+	}
+	return out, nil
+}
+
+// sourceOf is where the dataset of a directory lies, as its first readable record or the question tells; "" if neither does.
+func (l lister) sourceOf(k *keyDir) string {
+	for _, s := range k.found {
+		set, err := driver.ParseName(s.name)
+		if err != nil {
+			continue
+		}
+		if r, err := readRecord(k.dir, set); err == nil {
+			return r.Source
+		}
+	}
+	if l.want != nil {
+		for at := range l.want.places {
+			if at.dev == k.mount.dev && keyOf(at.inside) == filepath.Base(k.dir.Name()) {
+				return at.inside
+			}
+		}
+	}
+	return ""
+}
+
+// snapshot is what is ours of a subvolume in a store: nil if nothing is, or if it was not asked for.
+func (l lister) snapshot(k *keyDir, s subvol, source string) (*driver.Snapshot, error) {
+	set, err := driver.ParseName(s.name)
+	if err != nil {
+		return nil, nil
+	}
+	out := driver.Snapshot{
+		Name: filepath.Join(k.dir.Name(), s.name), Set: set, GUID: s.uuid.String(), Order: s.id, Taken: s.made,
+	}
+	r, err := readRecord(k.dir, set)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case errors.Is(err, errDamaged):
+		out.Sealed, out.Fault = true, err.Error() // sealed, so that nobody takes it for a left-over
+	case err != nil:
+		return nil, err
+	default:
+		ours, fault := r.judge(s)
+		if !ours {
+			return nil, nil
+		}
+		out.Fault, source = fault, r.Source
+		r.fill(&out, s)
+	}
+	name, ok := l.mounts.name(k.mount.dev, source)
+	if !ok || source == "" {
+		name = cmp.Or(source, k.dir.Name())
+	}
+	ds, ok := l.want.as(k.mount.dev, source, name)
+	if !ok {
+		return nil, nil
+	}
+	out.Dataset = ds
+	return &out, nil
+}
+
+func (r record) fill(out *driver.Snapshot, s subvol) {
+	out.Member, out.Of, out.Volumes, out.Pins = r.Member, r.Of, r.Volumes, r.Pins
+	out.Sealed, out.Consistency, out.GUID = r.Sealed, r.Consistency, r.guid(s)
+	if !r.Taken.IsZero() {
+		out.Taken = r.Taken
+	}
+}

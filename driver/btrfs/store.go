@@ -1,0 +1,145 @@
+package btrfs
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+const (
+	storeName = ".volsnap"
+	recordExt = ".json"
+	tempExt   = ".json.tmp"
+)
+
+var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*-[0-9a-f]{8}$`)
+
+// keyOf is the name of the directory that holds the snapshots of the subvolume at a path from the file system's top.
+func keyOf(inside string) string {
+	base := path.Base(inside)
+	if base == "_data" { // of a Docker volume, whose name is the directory's
+		base = path.Base(path.Dir(inside))
+	}
+	if base == "/" {
+		base = "top"
+	}
+	clean := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '_'
+	}, base)
+	clean = strings.TrimLeft(clean[:min(len(clean), 64)], ".-")
+	if clean == "" {
+		clean = "_"
+	}
+	sum := sha256.Sum256([]byte(inside))
+	return fmt.Sprintf("%s-%x", clean, sum[:4])
+}
+
+// inStore reports whether a path lies in a store of snapshots.
+func inStore(at string) bool { return slices.Contains(strings.Split(at, "/"), storeName) }
+
+// errNoHome says that snapshots of a volume have no place outside of it.
+var errNoHome = errors.New("no other mount of its file system has room for snapshots outside of the volume")
+
+// home is the mount at whose top the snapshots of a dataset lie: the one through which it is reached, unless that one's
+// top is in a volume. Then it is, of the file system's other mounts, the one nearest to the file system's top.
+func (all mounts) home(via mount, inside string, whole bool) (mount, error) {
+	if !isVolume(via) && (!whole || via.root != inside) {
+		return via, nil
+	}
+	var best *mount
+	for _, m := range all {
+		if _, in := below(inside, m.root); in || m.dev != via.dev || isVolume(m) || m.has("ro") {
+			continue
+		}
+		if best == nil || len(m.root) < len(best.root) {
+			best = &m
+		}
+	}
+	if best == nil {
+		return mount{}, fmt.Errorf("%s: %w", via.point, errNoHome)
+	}
+	return *best, nil
+}
+
+// isVolume reports whether Docker itself mounted this for a volume: DATA-ROOT/volumes/NAME/_data.
+func isVolume(m mount) bool { return path.Base(m.point) == "_data" }
+
+// openDir opens a directory, never through a symbolic link at its end.
+func openDir(at string) (*os.File, error) {
+	return os.OpenFile(at, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+}
+
+// openDirIn opens a directory in a directory.
+func openDirIn(dir *os.File, name string) (*os.File, error) {
+	at := filepath.Join(dir.Name(), name)
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: at, Err: err}
+	}
+	return os.NewFile(uintptr(fd), at), nil
+}
+
+// openPrivate opens a directory in which only root can have put anything.
+func openPrivate(dir *os.File, name string) (*os.File, error) {
+	f, err := openDirIn(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if st.Uid != 0 || st.Mode&0o022 != 0 {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s: others than root can write there: %w", f.Name(), driver.ErrForeign)
+	}
+	return f, nil
+}
+
+// makePrivate opens a directory of root's alone, and makes it, durably, if there is none.
+func makePrivate(dir *os.File, name string) (*os.File, error) {
+	err := unix.Mkdirat(int(dir.Fd()), name, 0o700)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdir", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	if err == nil {
+		if err := dir.Sync(); err != nil {
+			return nil, err
+		}
+	}
+	return openPrivate(dir, name)
+}
+
+// exists reports whether there is anything of that name in dir.
+func exists(dir *os.File, name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "stat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return true, nil
+}
+
+// remove unlinks a file; that there is none is no error.
+func remove(dir *os.File, name string) error {
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "unlink", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return nil
+}
