@@ -91,15 +91,25 @@ type Engine struct {
 	DeadMan func(journal string) []string // the command line of a dead-man for that journal
 	Zone    *time.Location                // of calendar rules
 	Now     func() time.Time
+	Stage   func(name string) // told what is going on, "" when nothing is; may be nil
+}
+
+func (e *Engine) stage(name string) {
+	if e.Stage != nil {
+		e.Stage(name)
+	}
 }
 
 // locked calls fn with the app's lock held, after what a dead run left was thawed and removed.
 func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) error) (err error) {
+	defer e.stage("")
+	e.stage("waiting for the lock of " + app)
 	lock, err := state.LockApp(ctx, e.RunDir, app)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	e.stage("cleaning up after dead runs of " + app)
 	if err := e.recoverFreeze(ctx, app); err != nil {
 		return err
 	}

@@ -110,6 +110,7 @@ func (e *Engine) prune(ctx context.Context, app App, unusual bool) (removed []sn
 		if err := ctx.Err(); err != nil {
 			return removed, err
 		}
+		e.stage(fmt.Sprintf("pruning %s: %d of %d sets", app.Name, len(removed), len(removed)+len(gone)))
 		batch := gone[:min(destroyBatch, len(gone))]
 		if err := e.destroy(ctx, batch...); err != nil {
 			return removed, errors.Join(fmt.Errorf("prune %s: %w", app.Name, err))

@@ -34,6 +34,7 @@ func (e *Engine) Snapshot(ctx context.Context, app App, opt TakeOptions) (m *sna
 }
 
 func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *state.Lock) (*snapset.Manifest, error) {
+	e.stage("planning " + app.Name)
 	plan, err := e.Plan(ctx, app)
 	if err != nil {
 		return nil, err
@@ -98,10 +99,12 @@ func (t *taking) prepare(ctx context.Context) error {
 	}
 	t.steps = steps
 	for _, pg := range steps.postgres {
+		t.engine.stage("CHECKPOINT in " + pg.Container.Name)
 		if err := pg.Prepare(ctx); err != nil {
 			return err
 		}
 	}
+	t.engine.stage("flushing file systems")
 	for _, req := range t.requests() {
 		g, err := req.driver.Prepare(ctx, req.Request)
 		if err != nil {
@@ -156,6 +159,7 @@ func (t *taking) freeze(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, dead.Close()) }()
 		f.Guard = dead
 	}
+	t.engine.stage("freezing and taking snapshots")
 	t.pause, err = f.Frozen(ctx, steps, t.take)
 	return err
 }
@@ -194,6 +198,7 @@ func (t *taking) close(ctx context.Context) error {
 
 // seal records the set and makes it count. When the process dies before the last member is sealed, the set is left over.
 func (t *taking) seal(ctx context.Context, m *snapset.Manifest, opt TakeOptions) error {
+	t.engine.stage("sealing " + string(t.id))
 	if err := t.engine.Store.Write(m); err != nil {
 		return err
 	}

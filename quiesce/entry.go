@@ -21,7 +21,7 @@ type Entry struct {
 	Name      string        `json:"name"`
 	StartedAt time.Time     `json:"started_at"`
 	Until     time.Time     `json:"until"` // a container that was started after this holds nothing of ours
-	PID       int           `json:"pid"`        // its first process, for a thaw while Docker does not answer
+	PID       int           `json:"pid"`   // its first process, for a thaw while Docker does not answer
 	Thaw      []string      `json:"thaw,omitempty"`
 	Timeout   time.Duration `json:"timeout_ns,omitempty"` // of Thaw
 }

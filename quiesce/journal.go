@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/volsnap/volsnap/internal/state"
@@ -115,3 +116,11 @@ func (r *Record) check() error {
 
 // Remove deletes the journal durably; that there is none is no error.
 func (j Journal) Remove() error { return state.Remove(j.path) }
+
+// JournalAt is the journal at a path that Path gave.
+func JournalAt(path string) (Journal, error) {
+	if !filepath.IsAbs(path) || !strings.HasSuffix(path, journalSuffix) {
+		return Journal{}, fmt.Errorf("%q is no path of a freeze journal", path)
+	}
+	return Journal{path: path}, nil
+}

@@ -1,6 +1,7 @@
 package quiesce
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,24 +52,45 @@ const lsnQuery = `SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_l
 var lsnPattern = regexp.MustCompile(`^[0-9A-F]{1,8}/[0-9A-F]{1,8}$`)
 
 func (p *Postgres) checkpoint(ctx context.Context) (lsn string, err error) {
+	lsn, err = p.psql(ctx, "CHECKPOINT", lsnQuery)
+	if err == nil && !lsnPattern.MatchString(lsn) {
+		err = fmt.Errorf("%w: container %s: psql answered %q where a log position was due", ErrCheckpoint, p.Container.Name, oneLine(lsn))
+	}
+	return lsn, err
+}
+
+// The right to CHECKPOINT is a superuser's, and since PostgreSQL 15 also that of the members of pg_checkpoint.
+const rightQuery = `SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+ OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' AND pg_has_role(current_user, oid, 'USAGE'))`
+
+// MayCheckpoint asks whether the step would be allowed to, and does nothing else.
+func (p *Postgres) MayCheckpoint(ctx context.Context) error {
+	answer, err := p.psql(ctx, rightQuery)
+	if err == nil && answer != "t" {
+		err = fmt.Errorf("%w: container %s: the user %s has no right to", ErrCheckpoint, p.Container.Name, p.User)
+	}
+	return err
+}
+
+// psql runs commands in one session and returns what they print.
+func (p *Postgres) psql(ctx context.Context, commands ...string) (out string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	argv := []string{
 		"psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password", "--set=ON_ERROR_STOP=1",
-		"--username=" + p.User, "--dbname=" + p.Database, "--command=CHECKPOINT", "--command=" + lsnQuery,
+		"--username=" + p.User, "--dbname=" + p.Database,
+	}
+	for _, c := range commands {
+		argv = append(argv, "--command="+c)
 	}
 	res, err := p.Docker.Exec(ctx, p.Container.ID, argv, docker.ExecOptions{Env: []string{"PGCONNECT_TIMEOUT=10", "PGAPPNAME=volsnap", "LC_ALL=C"}})
 	if err != nil {
 		return "", fmt.Errorf("%w: container %s: %w", ErrCheckpoint, p.Container.Name, err)
 	}
 	if res.Exit != 0 {
-		return "", fmt.Errorf("%w: container %s: psql: exit status %d: %s", ErrCheckpoint, p.Container.Name, res.Exit, oneLine(res.Stderr))
+		return "", fmt.Errorf("%w: container %s: psql: exit status %d: %s", ErrCheckpoint, p.Container.Name, res.Exit, oneLine(cmp.Or(res.Stderr, res.Stdout)))
 	}
-	lsn = strings.TrimSpace(res.Stdout)
-	if !lsnPattern.MatchString(lsn) {
-		return "", fmt.Errorf("%w: container %s: psql answered %q where a log position was due", ErrCheckpoint, p.Container.Name, oneLine(res.Stdout))
-	}
-	return lsn, nil
+	return strings.TrimSpace(res.Stdout), nil
 }
 
 // oneLine makes a program's message fit for an error.

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// arrange puts a command line into the order that urfave/cli understands: global options, command, its options, arguments.
+// Left alone, it takes an option after the first argument for another argument, in silence, so that
+// `volsnap prune ccn --dry-run` would prune. What does not belong to the command is an error here, before anything runs.
+func arrange(app *cli.App, argv []string) ([]string, error) {
+	a := arranging{app: app, commands: app.Commands, seen: map[string]bool{}}
+	for i := 1; i < len(argv); i++ {
+		arg := argv[i]
+		if arg == "--" {
+			for _, rest := range argv[i+1:] {
+				if err := a.word(rest); err != nil {
+					return nil, err
+				}
+			}
+			break
+		}
+		if len(arg) < 2 || arg[0] != '-' {
+			if err := a.word(arg); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		used, err := a.option(arg, argv[i+1:])
+		if err != nil {
+			return nil, err
+		}
+		i += used
+	}
+	out := append([]string{argv[0]}, a.global...)
+	out = append(append(out, a.path...), a.local...)
+	if len(a.words) > 0 {
+		out = append(append(out, "--"), a.words...)
+	}
+	return out, nil
+}
+
+type arranging struct {
+	app      *cli.App
+	command  *cli.Command   // the innermost that was named
+	commands []*cli.Command // that may be named next
+	seen     map[string]bool
+
+	global, path, local, words []string
+}
+
+// word takes the name of a command, or an argument.
+func (a *arranging) word(w string) error {
+	if len(a.words) == 0 {
+		for _, c := range a.commands {
+			if c.HasName(w) {
+				a.command, a.commands, a.path = c, c.Subcommands, append(a.path, w)
+				return nil
+			}
+		}
+	}
+	if w == "help" && a.command == nil {
+		a.path, a.commands = append(a.path, w), nil
+		a.command = &cli.Command{Name: "help"}
+		return nil
+	}
+	if a.command == nil {
+		return usagef("%q is no command; `volsnap help` lists them", w)
+	}
+	if len(a.commands) > 0 {
+		return usagef("%q is no command of `volsnap %s`", w, strings.Join(a.path, " "))
+	}
+	a.words = append(a.words, w)
+	return nil
+}
+
+// option takes an option, with its value if that stands apart, and says how many more arguments it used.
+func (a *arranging) option(arg string, rest []string) (used int, err error) {
+	name, _, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+	flag, global := a.find(name)
+	if flag == nil {
+		return 0, usagef("unknown option %s%s", arg, a.where())
+	}
+	key := flag.Names()[0]
+	if a.seen[key] {
+		return 0, usagef("option --%s is given twice", key)
+	}
+	a.seen[key] = true
+	take := []string{arg}
+	if doc, ok := flag.(cli.DocGenerationFlag); ok && doc.TakesValue() && !joined {
+		if len(rest) == 0 {
+			return 0, usagef("option %s needs a value", arg)
+		}
+		take, used = append(take, rest[0]), 1
+	}
+	if global {
+		a.global = append(a.global, take...)
+	} else {
+		a.local = append(a.local, take...)
+	}
+	return used, nil
+}
+
+func (a *arranging) find(name string) (flag cli.Flag, global bool) {
+	if a.command != nil {
+		for _, f := range append(a.command.Flags, cli.HelpFlag) {
+			if has(f, name) {
+				return f, false
+			}
+		}
+	}
+	for _, f := range append(a.app.Flags, cli.HelpFlag, cli.VersionFlag) {
+		if has(f, name) && (a.command == nil || f != cli.VersionFlag) {
+			return f, true
+		}
+	}
+	return nil, false
+}
+
+func (a *arranging) where() string {
+	if len(a.path) == 0 {
+		return "; an option of a command stands after the command"
+	}
+	return fmt.Sprintf(" of `volsnap %s`; `volsnap %s --help` lists them", strings.Join(a.path, " "), strings.Join(a.path, " "))
+}
+
+func has(f cli.Flag, name string) bool {
+	for _, n := range f.Names() {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// noArguments refuses arguments where a command takes none.
+func noArguments(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usagef("`volsnap %s` takes no argument, and got %q", c.Command.FullName(), c.Args().First())
+	}
+	return nil
+}
+
+// arguments are exactly the named ones.
+func arguments(c *cli.Context, names ...string) ([]string, error) {
+	if c.NArg() != len(names) {
+		return nil, usagef("`volsnap %s` takes %s; %d given", c.Command.FullName(), strings.Join(names, " and "), c.NArg())
+	}
+	return c.Args().Slice(), nil
+}

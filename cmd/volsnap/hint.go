@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/quiesce"
+)
+
+// hints turn what callers branch on into what an operator can do. The first that fits is printed.
+var hints = []struct {
+	is   error
+	text string
+}{
+	{quiesce.ErrStillFrozen, "containers may still be paused: `docker ps --filter status=paused` lists them, `volsnap thaw` tries again"},
+	{quiesce.ErrDamaged, "look at `docker ps --filter status=paused`, unpause what volsnap paused, then remove the journal that is named above"},
+	{state.ErrLocked, "wait for the other run to end; `volsnap status` shows when the last one ended"},
+	{docker.ErrUnavailable, "see that the Docker engine runs and DOCKER_HOST names its socket; an app of paths alone with `freeze: {steps: []}` needs none"},
+	{engine.ErrCareful, "look at `volsnap prune --dry-run`; when the clock is right and the removals are meant, `volsnap prune APP --yes`"},
+	{engine.ErrUnproved, "a container ran while the set was taken: try again, or see what starts containers at this time"},
+	{engine.ErrPinned, "`volsnap unpin SET REASON` takes a pin back"},
+	{engine.ErrNoSet, "`volsnap list` shows the sets there are"},
+	{quiesce.ErrLimit, "all containers run again; see the log for what took long, or raise freeze.limit"},
+	{quiesce.ErrCheckpoint, "try it by hand: docker exec CONTAINER psql -U USER -d DATABASE -c CHECKPOINT (it needs a superuser, or pg_checkpoint)"},
+	{driver.ErrNoSpace, "free space on the pool; `volsnap prune --dry-run` shows what the policy lets go"},
+	{driver.ErrBusy, "something still uses a snapshot: unmount it, then try again"},
+	{engine.ErrRefused, "`volsnap check` lists what is wrong, each with its mend"},
+}
+
+func hint(err error) string {
+	for _, h := range hints {
+		if errors.Is(err, h.is) {
+			return h.text
+		}
+	}
+	return ""
+}
+
+// printable keeps names from writing control sequences to the terminal. Line breaks stay: several errors stand on lines.
+func printable(err error) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '�'
+		}
+		return r
+	}, err.Error())
+}

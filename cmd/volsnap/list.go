@@ -1,0 +1,128 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+func (p *program) listCommand() *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the sets on this host, oldest first", ArgsUsage: "[APP]",
+		Flags: []cli.Flag{jsonFlag},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 1 {
+				return usagef("`volsnap list` takes one app at most")
+			}
+			app := c.Args().First()
+			if c.NArg() == 1 && !driver.ValidApp(app) {
+				return usagef("%q is no name of an app", app)
+			}
+			h, err := p.open(c, true)
+			if err != nil {
+				return err
+			}
+			sets, err := h.engine.Sets(c.Context, app)
+			if err != nil {
+				return err
+			}
+			return p.printSets(c, sets)
+		},
+	}
+}
+
+func (p *program) printSets(c *cli.Context, sets []snapset.Set) error {
+	if c.Bool("json") {
+		manifests := make([]*snapset.Manifest, 0, len(sets))
+		for _, s := range sets {
+			manifests = append(manifests, s.Manifest)
+		}
+		return p.printJSON(manifests)
+	}
+	rows := make([]table.Row, 0, len(sets))
+	for _, s := range sets {
+		m := s.Manifest
+		class := string(m.Consistency)
+		if !s.Complete {
+			class = "INCOMPLETE"
+		}
+		rows = append(rows, table.Row{
+			s.ID, m.Created.Local().Format(time.DateTime), class, len(m.Members), text(m.Label), text(strings.Join(m.Pins, ", ")),
+		})
+	}
+	return p.printTable(table.Row{"set", "created", "consistency", "volumes", "label", "pins"}, rows)
+}
+
+func (p *program) showCommand() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "print what is recorded of one set", ArgsUsage: "SET",
+		Flags: []cli.Flag{jsonFlag},
+		Action: func(c *cli.Context) error {
+			s, err := p.oneSet(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return p.printJSON(s.Manifest)
+			}
+			return p.printManifest(s.Manifest)
+		},
+	}
+}
+
+// oneSet finds the set that is the only argument.
+func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
+	args, err := arguments(c, "SET")
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	id, err := setID(args[0])
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	h, err := p.open(c, true)
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	return h.engine.Set(c.Context, id)
+}
+
+func (p *program) printManifest(m *snapset.Manifest) error {
+	state := "complete, " + string(m.Consistency)
+	if !m.Complete {
+		state = "INCOMPLETE: " + strings.Join(m.Faults, "; ")
+	}
+	lines := []string{string(m.ID), "  created      " + m.Created.Local().Format(time.RFC3339), "  state        " + text(state)}
+	if m.Label != "" {
+		lines = append(lines, "  label        "+text(m.Label))
+	}
+	for _, pin := range m.Pins {
+		lines = append(lines, "  pinned       "+text(pin))
+	}
+	if len(m.Containers) > 0 {
+		lines = append(lines, "  pause        "+ms(m.PauseMS))
+	}
+	for _, c := range m.Containers {
+		lines = append(lines, "    "+c.Step+" "+c.Name+" "+ms(c.PausedMS))
+	}
+	for _, cp := range m.Checkpoints {
+		lines = append(lines, "  checkpoint   "+cp.Container+" at "+cp.LSN+" in "+ms(cp.TookMS))
+	}
+	if err := p.printf("%s\n", strings.Join(lines, "\n")); err != nil {
+		return err
+	}
+	rows := make([]table.Row, 0, len(m.Members))
+	for _, v := range m.Members {
+		order := strings.Join(v.NotOlderThan, ", ")
+		if v.OrderedBy != "" {
+			order += " (" + string(v.OrderedBy) + ")"
+		}
+		rows = append(rows, table.Row{text(v.Volume), text(v.Snapshot), text(v.Path), v.GUID, order})
+	}
+	return p.printTable(table.Row{"volume", "snapshot", "path in it", "guid", "not older than"}, rows)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+func (p *program) pinCommand() *cli.Command {
+	return &cli.Command{
+		Name: "pin", Usage: "keep a set from being pruned or deleted", ArgsUsage: "SET REASON",
+		Action: func(c *cli.Context) error {
+			h, id, reason, err := p.pinning(c)
+			if err != nil {
+				return err
+			}
+			return h.engine.Pin(c.Context, id, reason)
+		},
+	}
+}
+
+func (p *program) unpinCommand() *cli.Command {
+	return &cli.Command{
+		Name: "unpin", Usage: "take back a reason for which a set was pinned", ArgsUsage: "SET REASON",
+		Action: func(c *cli.Context) error {
+			h, id, reason, err := p.pinning(c)
+			if err != nil {
+				return err
+			}
+			return h.engine.Unpin(c.Context, id, reason)
+		},
+	}
+}
+
+func (p *program) pinning(c *cli.Context) (h *host, id driver.SetID, reason string, err error) {
+	args, err := arguments(c, "SET", "REASON")
+	if err != nil {
+		return nil, "", "", err
+	}
+	if id, err = setID(args[0]); err != nil {
+		return nil, "", "", err
+	}
+	if err := driver.CheckPin(args[1]); err != nil {
+		return nil, "", "", usageError{err}
+	}
+	h, err = p.open(c, true)
+	return h, id, args[1], err
+}
+
+func (p *program) deleteCommand() *cli.Command {
+	return &cli.Command{
+		Name: "delete", Usage: "destroy one set, unless it is pinned or the newest complete one", ArgsUsage: "SET",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "SET")
+			if err != nil {
+				return err
+			}
+			id, err := setID(args[0])
+			if err != nil {
+				return err
+			}
+			h, err := p.open(c, true)
+			if err != nil {
+				return err
+			}
+			return h.engine.Delete(c.Context, id)
+		},
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/report"
+)
+
+func (p *program) runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "take a set, then prune by policy; for the nightly timer", ArgsUsage: "[APP...]",
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and what would be pruned, and stop"}, jsonFlag},
+		Action: p.run,
+	}
+}
+
+func (p *program) run(c *cli.Context) error {
+	h, err := p.open(c, false)
+	if err != nil {
+		return err
+	}
+	apps, err := h.apps(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return p.plan(c, h)
+	}
+	reports := []report.Run{}
+	err = p.withProgress(c, h, func(ctx context.Context) error {
+		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
+			r, err := h.engine.Run(ctx, app)
+			reports = append(reports, r)
+			if !c.Bool("json") && r.Set != "" {
+				err = errors.Join(err, p.printf("%s\n", r.Set))
+			}
+			return errors.Join(err, report.Save(h.state, r))
+		})
+	})
+	if c.Bool("json") {
+		err = errors.Join(err, p.printJSON(reports))
+	}
+	return errors.Join(err, h.writeMetrics())
+}
+
+// writeMetrics renders the last runs of all configured apps, whichever invocation made them.
+func (h *host) writeMetrics() error {
+	if h.config.Metrics == "" {
+		return nil
+	}
+	var runs []report.Run
+	for _, a := range h.config.Apps {
+		r, err := report.Load(h.state, a.Name)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			runs = append(runs, *r)
+		}
+	}
+	if err := report.WriteMetrics(h.config.Metrics, runs); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
+}

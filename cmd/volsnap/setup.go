@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/config"
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/driver/btrfs"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// setUp puts the logger into the context of every command.
+func (p *program) setUp(c *cli.Context) error {
+	level, err := zerolog.ParseLevel(c.String("log-level"))
+	if err != nil || !slices.Contains([]zerolog.Level{zerolog.DebugLevel, zerolog.InfoLevel, zerolog.WarnLevel, zerolog.ErrorLevel}, level) {
+		return usagef("--log-level %q: want debug, info, warn or error", c.String("log-level"))
+	}
+	console := false
+	switch c.String("log-format") {
+	case "auto":
+		console = isTerminal(p.stderr)
+	case "console":
+		console = true
+	case "json":
+	default:
+		return usagef("--log-format %q: want auto, console or json", c.String("log-format"))
+	}
+	out := p.stderr
+	if console {
+		out = zerolog.ConsoleWriter{Out: p.stderr, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.stderr)}
+	}
+	log := zerolog.New(out).Level(level).With().Timestamp().Logger()
+	c.Context = log.WithContext(c.Context)
+	return nil
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// host is what a command works with.
+type host struct {
+	config *config.Config
+	engine *engine.Engine
+	docker *docker.Client
+	state  string
+	run    string
+}
+
+// open reads the configuration and wires the engine. The configuration may be missing only for commands that need none
+// (optional), and only when it was not asked for by name.
+func (p *program) open(c *cli.Context, optional bool) (*host, error) {
+	cfg, err := config.Load(c.String("config"))
+	if err != nil {
+		missing := errors.Is(err, fs.ErrNotExist) && !c.IsSet("config")
+		if !optional || !missing {
+			return nil, usageError{err}
+		}
+		cfg = &config.Config{StateDir: config.DefaultStateDir, RunDir: config.DefaultRunDir}
+	}
+	h := &host{config: cfg, state: cfg.StateDir, run: cfg.RunDir}
+	if err := override(c, "state-dir", &h.state); err != nil {
+		return nil, err
+	}
+	if err := override(c, "run-dir", &h.run); err != nil {
+		return nil, err
+	}
+	return h, h.wire(c)
+}
+
+func override(c *cli.Context, name string, dir *string) error {
+	if !c.IsSet(name) {
+		return nil
+	}
+	value := c.String(name)
+	if !filepath.IsAbs(value) {
+		return usagef("--%s %q: want an absolute path", name, value)
+	}
+	*dir = filepath.Clean(value)
+	return nil
+}
+
+func (h *host) wire(c *cli.Context) error {
+	d, err := docker.New("")
+	if err != nil {
+		return usageError{err}
+	}
+	h.docker = d
+	h.engine = &engine.Engine{
+		Drivers: []driver.Driver{btrfs.New()},
+		Docker:  d,
+		Store:   snapset.Store{Dir: h.state},
+		RunDir:  h.run,
+		DeadMan: func(journal string) []string {
+			return []string{"/proc/self/exe", "--log-format", c.String("log-format"), "dead-man", "--journal", journal}
+		},
+		Zone: time.Local,
+		Now:  time.Now,
+	}
+	return nil
+}
+
+// apps are the configured apps that the arguments name, all when they name none.
+func (h *host) apps(c *cli.Context) ([]engine.App, error) {
+	var apps []engine.App
+	var known []string
+	for _, a := range h.config.Apps {
+		known = append(known, a.Name)
+		if c.NArg() == 0 {
+			apps = append(apps, engineApp(a))
+		}
+	}
+	if len(known) == 0 {
+		return nil, usagef("%s configures no app", c.String("config"))
+	}
+	for i, name := range c.Args().Slice() {
+		at := slices.Index(known, name)
+		if at < 0 {
+			return nil, usagef("%q is no app of %s, which has: %s", name, c.String("config"), strings.Join(known, ", "))
+		}
+		if slices.Contains(c.Args().Slice()[:i], name) {
+			return nil, usagef("app %q is named twice", name)
+		}
+		apps = append(apps, engineApp(h.config.Apps[at]))
+	}
+	return apps, nil
+}
+
+// app is one configured app, by name.
+func (h *host) app(name string) (engine.App, bool) {
+	for _, a := range h.config.Apps {
+		if a.Name == name {
+			return engineApp(a), true
+		}
+	}
+	return engine.App{}, false
+}
+
+func engineApp(a config.App) engine.App {
+	app := engine.App{Name: a.Name, Project: a.Project, Keep: a.Keep, Freeze: engine.Freeze{Limit: a.Freeze.Limit}}
+	for _, v := range a.Volumes {
+		app.Volumes = append(app.Volumes, inventory.VolumeSpec{Volume: v.Volume, Path: v.Path, NotOlderThan: v.NotOlderThan})
+	}
+	for _, s := range a.Freeze.Steps {
+		var step engine.Step
+		switch s := s.(type) {
+		case config.Postgres:
+			pg := engine.PostgresStep(s)
+			step.Postgres = &pg
+		case config.Exec:
+			x := engine.ExecStep(s)
+			step.Exec = &x
+		case config.Pause:
+			step.Pause = &engine.PauseStep{Containers: s.Containers}
+		}
+		app.Freeze.Steps = append(app.Freeze.Steps, step)
+	}
+	return app
+}
+
+// eachApp calls fn for one app after the other. One that fails does not keep the others from their turn.
+func eachApp(ctx context.Context, apps []engine.App, fn func(context.Context, engine.App) error) error {
+	var errs []error
+	for _, a := range apps {
+		if ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
+		log := zerolog.Ctx(ctx).With().Str("app", a.Name).Logger()
+		if err := fn(log.WithContext(ctx), a); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", a.Name, err))
+		}
+	}
+	err := errors.Join(errs...)
+	if len(errs) > 0 && len(errs) < len(apps) {
+		return partlyError{err}
+	}
+	return err
+}
+
+// setID reads an argument that names a set.
+func setID(arg string) (driver.SetID, error) {
+	id, err := driver.ParseSetID(arg)
+	if err != nil {
+		return "", usageError{err}
+	}
+	return id, nil
+}

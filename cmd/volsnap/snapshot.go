@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
+)
+
+func (p *program) snapshotCommand() *cli.Command {
+	return &cli.Command{
+		Name: "snapshot", Usage: "take one set now and print its id", ArgsUsage: "[APP...]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "label", Usage: "`TEXT` for people, kept with the set"},
+			&cli.StringFlag{Name: "pin", Usage: "keep the set from being pruned, for this `REASON`"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop"},
+			jsonFlag,
+		},
+		Action: p.snapshot,
+	}
+}
+
+func (p *program) snapshot(c *cli.Context) error {
+	opt := engine.TakeOptions{Label: c.String("label"), Pin: c.String("pin")}
+	if err := checkText(c, opt); err != nil {
+		return err
+	}
+	h, err := p.open(c, false)
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return p.plan(c, h)
+	}
+	apps, err := h.apps(c)
+	if err != nil {
+		return err
+	}
+	return p.withProgress(c, h, func(ctx context.Context) error {
+		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
+			m, err := h.engine.Snapshot(ctx, app, opt)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return p.printJSON(m)
+			}
+			return p.printf("%s\n", m.ID)
+		})
+	})
+}
+
+// checkText refuses labels and reasons that could not be kept or shown.
+func checkText(c *cli.Context, opt engine.TakeOptions) error {
+	if c.IsSet("label") {
+		if err := driver.CheckPin(opt.Label); err != nil {
+			return usagef("--label: %w", err)
+		}
+	}
+	if c.IsSet("pin") {
+		if err := driver.CheckPin(opt.Pin); err != nil {
+			return usagef("--pin: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/retention"
+)
+
+// Good is the level of a check that found nothing wrong.
+const Good driver.Level = "ok"
+
+func (h *Health) problem(level driver.Level, about, what, mend string) {
+	h.Problems = append(h.Problems, Problem{Finding: driver.Finding{Level: level, What: what, Mend: mend}, About: about})
+}
+
+// judge turns what was counted into problems.
+func (h *Health) judge(maxAge time.Duration) {
+	switch {
+	case h.Newest == nil:
+		h.problem(driver.Error, h.App, "has no complete set", "take one: `volsnap run "+h.App+"`")
+	case h.Age < -clockSlack:
+		h.problem(driver.Warning, h.App, fmt.Sprintf("its newest set is of %s, and the clock is behind that", h.Newest.Created.Format(time.RFC3339)),
+			"set the clock; nothing is pruned until it is past that time")
+	case h.Age > 2*maxAge:
+		h.problem(driver.Error, h.App, "its newest set is "+h.Age.Round(time.Minute).String()+" old", "see why the nightly run failed: `journalctl -u volsnap@"+h.App+"`")
+	case h.Age > maxAge:
+		h.problem(driver.Warning, h.App, "its newest set is "+h.Age.Round(time.Minute).String()+" old", "see whether the timer runs: `systemctl list-timers`")
+	}
+	for _, s := range h.Faulty {
+		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` when it is of no use"
+		if s.LeftOver {
+			mend = "the next run removes it"
+		}
+		h.problem(driver.Warning, string(s.ID), "is not complete: "+strings.Join(s.Manifest.Faults, "; "), mend)
+	}
+}
+
+// judgeFreeze looks for a journal that no live run answers for.
+func (e *Engine) judgeFreeze(ctx context.Context, h *Health) error {
+	rec, err := quiesce.JournalOf(e.RunDir, h.App).Read()
+	if err == nil && rec == nil {
+		return nil
+	}
+	lock, lockErr := state.LockApp(ctx, e.RunDir, h.App)
+	if errors.Is(lockErr, state.ErrLocked) {
+		return nil // its run is alive
+	}
+	if lockErr != nil {
+		return lockErr
+	}
+	h.Frozen = true
+	what := "a dead run may have left containers paused"
+	if err != nil {
+		what = err.Error()
+	}
+	h.problem(driver.Error, h.App, what, "`volsnap thaw`")
+	return lock.Release()
+}
+
+// Check finds everything that could make a run of app fail, or make it useless. It changes nothing.
+func (e *Engine) Check(ctx context.Context, app App) ([]Problem, error) {
+	var found []Problem
+	plan, err := e.Plan(ctx, app)
+	if err != nil {
+		found = append(found, problem(driver.Error, app.Name, err.Error(), mendOf(err)))
+	} else {
+		found = append(found, plan.Problems...)
+		found = append(found, e.checkSteps(ctx, app)...)
+	}
+	h, err := e.Health(ctx, app.Name, 365*24*time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range h.Problems {
+		if h.Newest != nil || p.About != app.Name || h.Frozen {
+			found = append(found, p)
+		}
+	}
+	if app.Keep == (retention.Policy{}) {
+		found = append(found, problem(driver.Warning, app.Name, "`keep` has no rule: every set is kept, and the pool fills up in time", "add rules, for example keep: {daily: 7, weekly: 4}"))
+	}
+	if len(found) == 0 {
+		found = append(found, problem(Good, app.Name, fmt.Sprintf("%d volumes in %d datasets, sets will be %s", len(plan.Members), len(plan.items), plan.Consistency), ""))
+	}
+	return found, nil
+}
+
+func problem(level driver.Level, about, what, mend string) Problem {
+	return Problem{Finding: driver.Finding{Level: level, What: what, Mend: mend}, About: about}
+}
+
+func mendOf(err error) string {
+	switch {
+	case errors.Is(err, docker.ErrUnavailable):
+		return "start the Docker engine, or set DOCKER_HOST"
+	case errors.Is(err, inventory.ErrNotFound):
+		return "correct the name in the configuration, or create what it names"
+	default:
+		return "see `volsnap plan`"
+	}
+}
+
+// checkSteps tries what the steps will need, without freezing anything.
+func (e *Engine) checkSteps(ctx context.Context, app App) []Problem {
+	var found []Problem
+	for _, s := range app.Freeze.Steps {
+		if s.Postgres == nil {
+			continue
+		}
+		c, err := inventory.Find(ctx, e.Docker, app.Project, s.Postgres.Container)
+		if err != nil || !c.Running || c.Paused {
+			continue // the plan has said so
+		}
+		pg := quiesce.Postgres{Docker: e.Docker, Container: c, User: s.Postgres.User, Database: s.Postgres.Database, Timeout: s.Postgres.Timeout}
+		if err := pg.MayCheckpoint(ctx); err != nil {
+			found = append(found, problem(driver.Error, c.Name, err.Error(), "let the step name a user who may: a superuser, or a member of pg_checkpoint (PostgreSQL 15 and later)"))
+		}
+	}
+	return found
+}
+
+// CheckHost finds what is wrong with this host for every app.
+func (e *Engine) CheckHost() []Problem {
+	var found []Problem
+	if os.Geteuid() != 0 {
+		found = append(found, problem(driver.Error, "host", "volsnap does not run as root, and snapshots need it", "run it as root"))
+	}
+	for _, dir := range []string{e.Store.Dir, e.RunDir} {
+		if err := writable(dir); err != nil {
+			found = append(found, problem(driver.Error, dir, "cannot be written: "+err.Error(), "make it writable for root, or configure another directory"))
+		}
+	}
+	return found
+}
+
+// writable tells whether a file could be made in dir, or dir itself in the nearest directory above that exists.
+func writable(dir string) error {
+	for {
+		info, err := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) && dir != "/" {
+			dir = filepath.Dir(dir)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		return access(dir)
+	}
+}

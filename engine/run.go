@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/report"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// Run does all stages for one app: take a set, then prune. Nothing is pruned when no set could be taken. The report is
+// complete also when there is an error, and says the same.
+func (e *Engine) Run(ctx context.Context, app App) (report.Run, error) {
+	r := report.Run{App: app.Name, Started: e.Now().UTC(), Removed: []string{}}
+	begin := time.Now()
+	err := e.locked(ctx, app.Name, func(lock *state.Lock) error {
+		m, err := e.snapshot(ctx, app, TakeOptions{}, lock)
+		if err != nil {
+			return err
+		}
+		r.Set, r.Consistency, r.PauseMS = string(m.ID), string(m.Consistency), m.PauseMS
+		removed, err := e.prune(ctx, app, false)
+		for _, s := range removed {
+			r.Removed = append(r.Removed, string(s.ID))
+		}
+		return err
+	})
+	err = errors.Join(err, e.sum(ctx, &r))
+	r.OK, r.TookMS = err == nil, milliseconds(time.Since(begin))
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r, err
+}
+
+// sum counts what there is afterwards.
+func (e *Engine) sum(ctx context.Context, r *report.Run) error {
+	sets, err := e.Sets(context.WithoutCancel(ctx), r.App)
+	if err != nil {
+		return err
+	}
+	for _, s := range sets {
+		if s.Complete {
+			r.Sets++
+		}
+	}
+	if newest, ok := newestComplete(sets); ok {
+		r.Newest = string(newest.ID)
+	}
+	return nil
+}
+
+// Health is how an app's sets stand.
+type Health struct {
+	App      string
+	Newest   *snapset.Manifest // of the newest complete set; nil when there is none
+	Age      time.Duration     // of it
+	Sets     int               // complete ones
+	Faulty   []snapset.Set     // sets that are damaged or left over
+	Frozen   bool              // a journal exists: something is paused, or was when its run died
+	Problems []Problem
+}
+
+// Health looks at the sets of app and tells what is wrong, counting a newest set that is older than maxAge as a warning and
+// one of twice that age as an error.
+func (e *Engine) Health(ctx context.Context, app string, maxAge time.Duration) (Health, error) {
+	h := Health{App: app}
+	sets, err := e.Sets(ctx, app)
+	if err != nil {
+		return h, err
+	}
+	for _, s := range sets {
+		if s.Complete {
+			h.Sets++
+		} else {
+			h.Faulty = append(h.Faulty, s)
+		}
+	}
+	if newest, ok := newestComplete(sets); ok {
+		h.Newest, h.Age = newest.Manifest, e.Now().Sub(newest.ID.Time())
+	}
+	h.judge(maxAge)
+	return h, e.judgeFreeze(ctx, &h)
+}
