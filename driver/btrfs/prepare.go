@@ -33,7 +33,8 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{set: req.Set}
+	g := &group{set: req.Set, processors: len(req.Items)}
+	addProcessors(g.processors)
 	err = g.open(ctx, all.btrfs(), req)
 	if err == nil {
 		err = g.intend(ctx)
