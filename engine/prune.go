@@ -106,19 +106,40 @@ func (e *Engine) prune(ctx context.Context, app App, unusual bool) (removed []sn
 	}
 	begin := time.Now()
 	gone := p.Removals()
+	var errs []error
 	for len(gone) > 0 {
 		if err := ctx.Err(); err != nil {
-			return removed, err
+			errs = append(errs, err)
+			break
 		}
 		e.stage(fmt.Sprintf("pruning %s: %d of %d sets", app.Name, len(removed), len(removed)+len(gone)))
 		batch := gone[:min(destroyBatch, len(gone))]
-		if err := e.destroy(ctx, batch...); err != nil {
-			return removed, errors.Join(fmt.Errorf("prune %s: %w", app.Name, err))
-		}
-		removed, gone = append(removed, batch...), gone[len(batch):]
+		done, err := e.destroyEach(ctx, batch)
+		removed, gone = append(removed, done...), gone[len(batch):]
+		errs = append(errs, err)
 	}
 	if len(removed) > 0 {
-		zerolog.Ctx(ctx).Info().Int("removed", len(removed)).Int("kept", len(p.Verdicts)-len(removed)).Dur("took", time.Since(begin)).Msg("pruned")
+		zerolog.Ctx(ctx).Info().Int("removed", len(removed)).Int("kept", len(p.Verdicts)-len(removed)).Float64("took_ms", milliseconds(time.Since(begin))).Msg("pruned")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return removed, fmt.Errorf("prune %s: %w", app.Name, err)
 	}
 	return removed, nil
+}
+
+// destroyEach destroys a batch at once, and when that is refused, one set after the other: a set that is in use keeps
+// no other from going.
+func (e *Engine) destroyEach(ctx context.Context, batch []snapset.Set) (gone []snapset.Set, err error) {
+	if err := e.destroy(ctx, batch...); err == nil {
+		return batch, nil
+	}
+	var errs []error
+	for _, s := range batch {
+		if err := e.destroy(ctx, s); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		gone = append(gone, s)
+	}
+	return gone, errors.Join(errs...)
 }

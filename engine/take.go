@@ -115,7 +115,7 @@ func (t *taking) prepare(ctx context.Context) error {
 	if err := (quiesce.Flush{Paths: t.plan.pools()}).Freeze(ctx, nil); err != nil {
 		return err
 	}
-	zerolog.Ctx(ctx).Info().Str("set", string(t.id)).Dur("took", time.Since(begin)).Msg("prepared")
+	zerolog.Ctx(ctx).Info().Str("set", string(t.id)).Float64("took_ms", milliseconds(time.Since(begin))).Msg("prepared")
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 	"github.com/volsnap/volsnap/internal/state"
 )
 
@@ -82,6 +83,8 @@ func (s Store) Write(m *Manifest) error {
 // Remove deletes the set's manifest; that there is none is no error. It need not be durable: a manifest without its set
 // says nothing.
 func (s Store) Remove(id driver.SetID) error {
+	fault.Point("before removal of a manifest")
+	defer fault.Point("after removal of a manifest")
 	if err := os.Remove(s.path(id)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // The kernel frees destroyed subvolumes in the background, and whoever syncs a file meanwhile waits for it.
@@ -131,6 +132,8 @@ func (st *stores) forgetOne(key *os.File, name string) error {
 	if err != nil || there {
 		return err
 	}
+	fault.Point("before removal of a record")
+	defer fault.Point("after removal of a record")
 	return remove(key, name+recordExt)
 }
 

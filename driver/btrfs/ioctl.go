@@ -8,6 +8,8 @@ import (
 
 	"github.com/dennwc/btrfs"
 	"github.com/dennwc/ioctl"
+
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // dennwc/btrfs makes snapshots by path and loses the errno, so the driver issues these ioctls itself, on directories that
@@ -88,6 +90,8 @@ func makeSnapshot(src, dst *os.File, name string, readOnly bool) error {
 		args.flags = subvolRO
 	}
 	copy(args.name[:len(args.name)-1], name)
+	fault.Point("before snapshot")
+	defer fault.Point("after snapshot")
 	return ioctl.Do(dst, iocSnapshot, &args)
 }
 
@@ -95,6 +99,8 @@ func makeSnapshot(src, dst *os.File, name string, readOnly bool) error {
 func destroySubvol(dir *os.File, id uint64) error {
 	args := volArgs{flags: subvolByID}
 	binary.NativeEndian.PutUint64(args.name[:], id)
+	fault.Point("before destroy")
+	defer fault.Point("after destroy")
 	return ioctl.Do(dir, iocDestroy, &args)
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // fewRecords are synced one by one; with more of them two syncs of the file system cost less. Seen: about 1 ms a file.
@@ -93,12 +94,14 @@ func writeRecords(store *os.File, all []write) error {
 	dirs := map[*os.File]bool{}
 	for _, w := range all {
 		fd := int(w.dir.Fd())
+		fault.Point("before rename of a record")
 		if err := unix.Renameat(fd, w.base()+tempExt, fd, w.base()+recordExt); err != nil {
 			err = &os.PathError{Op: "rename", Path: filepath.Join(w.dir.Name(), w.base()+tempExt), Err: err}
 			return errors.Join(err, removeTemps(all))
 		}
 		dirs[w.dir] = true
 	}
+	fault.Point("after rename of records")
 	return flush(store, few, dirs)
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
+
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // outputLimit is how much of each stream Exec keeps.
@@ -43,6 +45,8 @@ func (c *Client) Exec(ctx context.Context, id string, argv []string, opts ExecOp
 		return ExecResult{}, fmt.Errorf("exec in container %s: no command", id)
 	}
 	what := fmt.Sprintf("exec %s in container %s", argv[0], id)
+	fault.Point("before exec")
+	defer fault.Point("after exec")
 	begun := time.Now()
 	e, err := c.api.ContainerExecCreate(ctx, id, container.ExecOptions{
 		User: opts.User, Env: opts.Env, Cmd: argv, AttachStdin: opts.Stdin != "", AttachStdout: true, AttachStderr: true,

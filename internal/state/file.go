@@ -19,6 +19,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // WriteFile replaces the file at path, which is created with its directory (mode 0700) when it is missing.
@@ -27,9 +29,11 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	fault.Point("before write of a state file")
 	if err := renameio.WriteFile(path, data, mode, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode)); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
+	fault.Point("after rename of a state file")
 	return syncDir(dir)
 }
 
@@ -59,6 +63,7 @@ func ReadFile(path string, limit int64) (data []byte, err error) {
 
 // Remove deletes a file durably; that it is gone already is no error.
 func Remove(path string) error {
+	fault.Point("before removal of a state file")
 	err := os.Remove(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -66,6 +71,7 @@ func Remove(path string) error {
 	if err != nil {
 		return err
 	}
+	fault.Point("after removal of a state file")
 	return syncDir(filepath.Dir(path))
 }
 
