@@ -109,6 +109,9 @@ func (r record) check() error {
 		if v.Name == "" || !text(v.Name) || !text(v.Path) || path.Clean(v.Path) != v.Path || !inside {
 			return fmt.Errorf("volume %q at %q", v.Name, v.Path)
 		}
+		if !text(strings.Join(v.NotOlderThan, "")) {
+			return fmt.Errorf("volume %q is not to be older than %q", v.Name, v.NotOlderThan)
+		}
 	}
 	return nil
 }
