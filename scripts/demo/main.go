@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/volsnap/volsnap/internal/fixture"
@@ -34,7 +35,7 @@ type options struct {
 }
 
 func main() {
-	o := options{out: printer{os.Stdout}}
+	o := options{out: printer{w: os.Stdout}}
 	flag.IntVar(&o.want, "sets", 5, "how many sets to take under load (at least 4: the policy keeps 3)")
 	flag.BoolVar(&o.quick, "quick", false, "prove one set instead of two, and without pg_amcheck")
 	flag.Parse()
@@ -102,5 +103,6 @@ func demo(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
+	o.out.short = strings.NewReplacer(mnt, "$MNT", scratch, "$TMP")
 	return (&play{options: o, node: node, volsnap: volsnap, mnt: mnt}).run(ctx)
 }

@@ -43,8 +43,8 @@ func (p *play) scene(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.out.text("Btrfs on a loop device:  %s", p.mnt)
-	p.out.text("Compose project:         %s", p.node.ProjectDir())
+	p.out.text("Btrfs on a loop device:  %s, below called $MNT", p.mnt)
+	p.out.text("Compose project:         %s", p.out.short.Replace(p.node.ProjectDir()))
 	p.out.text("Containers:              %d, running; names, volumes and mounts as in aleph-im/pyaleph's sample", len(states))
 	p.out.text("Volumes:                 a subvolume each for PostgreSQL, the files and ipfs; keys/ and config.yml are bind mounts")
 	return p.node.Running()
@@ -130,7 +130,7 @@ func (p *play) nightly(ctx context.Context) error {
 func (p *play) show(ctx context.Context, heading string, lines int, args ...string) error {
 	p.out.heading("%s", heading)
 	p.out.command(args)
-	stdout, stderr, err := p.volsnap.Run(ctx, args...)
+	stdout, stderr, err := p.volsnap.Run(ctx, append([]string{"--log-format", "console"}, args...)...)
 	p.out.block(stdout, lines)
 	if err != nil {
 		return err

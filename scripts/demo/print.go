@@ -12,7 +12,10 @@ import (
 )
 
 // printer writes for people. What a demonstration prints is not worth failing for, so write errors are dropped.
-type printer struct{ w io.Writer }
+type printer struct {
+	w     io.Writer
+	short *strings.Replacer // makes temporary directories readable in block
+}
 
 func (p printer) heading(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
@@ -25,7 +28,7 @@ func (p printer) command(args []string) { p.text("$ volsnap %s\n", strings.Join(
 
 // block prints the output of a program, indented, up to a number of lines.
 func (p printer) block(output string, most int) {
-	output = strings.TrimRight(output, "\n")
+	output = strings.TrimRight(shorten(output, p.short), "\n")
 	if output == "" {
 		return
 	}
