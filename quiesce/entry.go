@@ -96,6 +96,13 @@ func (h *Hold) in(states ...entryState) []*holdItem {
 	return found
 }
 
+// sure tells whether this process saw the item freeze.
+func (h *Hold) sure(it *holdItem) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return it.state == held
+}
+
 // thawed notes that an item runs again.
 func (h *Hold) thawed(it *holdItem, was found) {
 	h.mu.Lock()

@@ -117,7 +117,7 @@ func (f Freezer) thaw(ctx context.Context, h *Hold) error {
 		doubtful = append(doubtful, it.entry)
 	}
 	err := inReverse(h.in(held, trying), func(it *holdItem) Entry { return it.entry }, func(it *holdItem) error {
-		was, err := undoUntil(ctx, f.Docker, it.entry, it.state == held)
+		was, err := undoUntil(ctx, f.Docker, it.entry, h.sure(it))
 		if err == nil {
 			h.thawed(it, was)
 		}

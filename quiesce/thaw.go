@@ -15,7 +15,7 @@ import (
 const (
 	attemptLimit = 3 * time.Second        // one unpause; Docker needs some 20 ms
 	firstBackoff = 20 * time.Millisecond  // between attempts, doubling
-	maxBackoff   = 500 * time.Millisecond //
+	maxBackoff   = 100 * time.Millisecond // an app waits for each of them
 	lateWatch    = 3 * time.Second        // how long a pause that was not answered may still arrive
 	watchPoll    = 50 * time.Millisecond
 )
