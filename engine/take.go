@@ -24,7 +24,8 @@ type TakeOptions struct {
 	Pin   string // a reason to pin the set for, or empty
 }
 
-// Snapshot takes one set of app and returns its manifest. On error there is no set, and whatever was paused runs again.
+// Snapshot takes one set of app and returns its manifest. On error there is no set, unless it was only the pin that failed,
+// which the error says; and whatever was paused runs again.
 func (e *Engine) Snapshot(ctx context.Context, app App, opt TakeOptions) (m *snapset.Manifest, err error) {
 	err = e.locked(ctx, app.Name, func(lock *state.Lock) error {
 		m, err = e.snapshot(ctx, app, opt, lock)
@@ -52,6 +53,11 @@ func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *s
 		return nil, errors.Join(fmt.Errorf("take a set of %s: %w", app.Name, err), t.discard(ctx))
 	}
 	zerolog.Ctx(ctx).Info().Str("set", string(id)).Str("consistency", string(m.Consistency)).Float64("pause_ms", m.PauseMS).Msg("took a set")
+	if opt.Pin != "" {
+		if err := t.pin(ctx, m, opt.Pin); err != nil {
+			return nil, err
+		}
+	}
 	return m, nil
 }
 
@@ -71,8 +77,8 @@ type taking struct {
 	ranMeanwhile []string // containers that were not shown to have been held
 }
 
-func (t *taking) run(ctx context.Context, opt TakeOptions) (m *snapset.Manifest, err error) {
-	defer func() { err = errors.Join(err, t.close(ctx)) }()
+func (t *taking) run(ctx context.Context, opt TakeOptions) (*snapset.Manifest, error) {
+	defer t.close(ctx)
 	if err := t.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -83,11 +89,11 @@ func (t *taking) run(ctx context.Context, opt TakeOptions) (m *snapset.Manifest,
 	if err != nil {
 		return nil, err
 	}
-	m, err = t.manifest(happened, opt)
+	m, err := t.manifest(happened, opt)
 	if err != nil {
 		return nil, err
 	}
-	return m, t.seal(ctx, m, opt)
+	return m, t.seal(ctx, m)
 }
 
 // prepare does all that takes time and holds nobody up.
@@ -187,17 +193,17 @@ func (t *taking) take(ctx context.Context) error {
 	return nil
 }
 
-// close releases what prepare holds.
-func (t *taking) close(ctx context.Context) error {
-	var errs []error
+// close releases what prepare holds. What it cannot remove is left over, for the next run; a sealed set is good all the same.
+func (t *taking) close(ctx context.Context) {
 	for _, g := range t.groups {
-		errs = append(errs, g.Close(context.WithoutCancel(ctx)))
+		if err := g.Close(context.WithoutCancel(ctx)); err != nil {
+			zerolog.Ctx(ctx).Warn().Err(err).Str("set", string(t.id)).Msg("something of the preparation is left behind")
+		}
 	}
-	return errors.Join(errs...)
 }
 
 // seal records the set and makes it count. When the process dies before the last member is sealed, the set is left over.
-func (t *taking) seal(ctx context.Context, m *snapset.Manifest, opt TakeOptions) error {
+func (t *taking) seal(ctx context.Context, m *snapset.Manifest) error {
 	t.engine.stage("sealing " + string(t.id))
 	if err := t.engine.Store.Write(m); err != nil {
 		return err
@@ -215,13 +221,19 @@ func (t *taking) seal(ctx context.Context, m *snapset.Manifest, opt TakeOptions)
 			return fmt.Errorf("seal: %w", err)
 		}
 	}
-	if opt.Pin == "" {
-		return nil
-	}
-	m.Pins = []string{opt.Pin}
-	return t.engine.each(snapset.Set{Snapshots: t.snaps}, func(d driver.Driver, s driver.Snapshot) error {
-		return d.Pin(ctx, s, opt.Pin)
+	return nil
+}
+
+// pin keeps the sealed set, which stays also when that fails.
+func (t *taking) pin(ctx context.Context, m *snapset.Manifest, reason string) error {
+	err := t.engine.each(snapset.Set{Snapshots: t.snaps}, func(d driver.Driver, s driver.Snapshot) error {
+		return d.Pin(ctx, s, reason)
 	})
+	if err != nil {
+		return fmt.Errorf("took %s, but could not pin it: %w", t.id, err)
+	}
+	m.Pins = []string{reason}
+	return nil
 }
 
 // discard removes what there is of a set that was given up.

@@ -1,0 +1,113 @@
+package engine_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/retention"
+)
+
+// I8: each of these stops a prune before it begins.
+func TestPruneIsCareful(t *testing.T) {
+	tests := []struct {
+		name    string
+		change  func(*node)
+		unusual bool
+		want    string
+	}{
+		{name: "the listing fails", want: "boom", change: func(n *node) { n.storage.Fault("Snapshots", 2, errors.New("boom")) }},
+		{name: "the clock is behind", want: "clock", change: func(n *node) { n.clock = n.clock.Add(-24 * time.Hour) }},
+		{name: "the clock is behind, and the operator insists", want: "clock", unusual: true, change: func(n *node) { n.clock = n.clock.Add(-24 * time.Hour) }},
+		{name: "an unusual share", want: "unusual", change: func(n *node) { n.app.Keep = retention.Policy{Last: 1} }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.app.Keep = retention.Policy{Last: 10}
+			for range 12 {
+				n.take()
+			}
+			tt.change(n)
+			removed, err := n.Prune(t.Context(), n.app, tt.unusual)
+			if len(removed) > 0 || !errors.Is(err, engine.ErrCareful) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("removed %d, error %v; want ErrCareful with %q", len(removed), err, tt.want)
+			}
+			if got := len(n.ids()); got != 12 {
+				t.Errorf("%d sets are left of 12", got)
+			}
+		})
+	}
+}
+
+func TestPruneOnDemand(t *testing.T) {
+	n := newNode(t)
+	for range 12 {
+		n.take()
+	}
+	n.app.Keep = retention.Policy{Last: 1}
+	removed, err := n.Prune(t.Context(), n.app, true)
+	if err != nil || len(removed) != 11 {
+		t.Fatalf("removed %d, %v", len(removed), err)
+	}
+	n.sound()
+}
+
+// A set that somebody damaged is neither counted nor removed, and does not take the place of a good one.
+func TestDamagedSetsAreKeptAndNotCounted(t *testing.T) {
+	n := newNode(t)
+	good, worse := n.take(), n.take()
+	damaged, err := n.Set(t.Context(), worse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.storage.SetFault(damaged.Snapshots[1], "is writable")
+	n.app.Keep = retention.Policy{Last: 1}
+	if removed, err := n.Prune(t.Context(), n.app, false); err != nil || len(removed) != 0 {
+		t.Fatalf("removed %v, %v; the only good set has to stay", removed, err)
+	}
+	if !n.has(good) || !n.has(worse) {
+		t.Fatalf("sets: %q", n.ids())
+	}
+	h, err := n.Health(t.Context(), "app", time.Hour)
+	if err != nil || h.Newest.ID != good || len(h.Faulty) != 1 {
+		t.Fatalf("health: %+v, %v", h, err)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	n := newNode(t)
+	old, pinned, newest := n.take(), n.take(), n.take()
+	if err := n.Pin(t.Context(), pinned, "before the upgrade"); err != nil {
+		t.Fatal(err)
+	}
+	missing, err := driver.NewSetID("app", time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		id   driver.SetID
+		want error
+	}{{old, nil}, {pinned, engine.ErrPinned}, {newest, engine.ErrRefused}, {missing, engine.ErrNoSet}, {old, engine.ErrNoSet}}
+	for _, tt := range tests {
+		if err := n.Delete(t.Context(), tt.id); !errors.Is(err, tt.want) {
+			t.Errorf("delete %s: %v; want %v", tt.id, err, tt.want)
+		}
+	}
+	if err := n.Unpin(t.Context(), pinned, "another reason"); !errors.Is(err, engine.ErrRefused) {
+		t.Errorf("unpin for another reason: %v", err)
+	}
+	if err := n.Unpin(t.Context(), pinned, "before the upgrade"); err != nil {
+		t.Error(err)
+	}
+	if err := n.Delete(t.Context(), pinned); err != nil {
+		t.Error(err)
+	}
+	n.sound()
+	if got := n.ids(); len(got) != 1 || got[0] != newest {
+		t.Errorf("left: %q", got)
+	}
+}

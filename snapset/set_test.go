@@ -1,0 +1,198 @@
+package snapset_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+const id = driver.SetID("ccn-20261121T020000.123Z")
+
+func member(k, of int) driver.Snapshot {
+	name := string(rune('a' + k))
+	return driver.Snapshot{
+		Dataset: driver.Dataset{Kind: "fake", Name: "/" + name}, Name: "/s/" + name, Set: id, Member: k, Of: of, GUID: "guid-" + name,
+		Volumes: []driver.Volume{{Name: name, Path: "."}}, Sealed: true, Consistency: "frozen",
+	}
+}
+
+func TestComplete(t *testing.T) {
+	change := func(i int, f func(*driver.Snapshot)) func([]driver.Snapshot) []driver.Snapshot {
+		return func(s []driver.Snapshot) []driver.Snapshot { f(&s[i]); return s }
+	}
+	tests := []struct {
+		name           string
+		change         func([]driver.Snapshot) []driver.Snapshot
+		manifest       func(*snapset.Manifest)
+		complete, left bool
+		fault          string
+	}{
+		{name: "whole", complete: true},
+		{name: "a member is missing", change: func(s []driver.Snapshot) []driver.Snapshot { return s[1:] }, fault: "1 of 3 members are missing"},
+		{name: "one is not sealed", change: change(1, func(s *driver.Snapshot) { s.Sealed = false }), left: true, fault: "not sealed"},
+		{name: "one is writable", change: change(0, func(s *driver.Snapshot) { s.Fault = "is writable" }), fault: "is writable"},
+		{name: "one is a member twice", change: change(0, func(s *driver.Snapshot) { s.Member = 2 }), fault: "a second time"},
+		{name: "they do not agree on how many", change: change(2, func(s *driver.Snapshot) { s.Of = 4 }), fault: "others say"},
+		{name: "an absurd number of members", change: change(0, func(s *driver.Snapshot) { s.Of, s.Member = 1<<62, 1<<61 }), fault: "say"},
+		{name: "the manifest names another GUID", manifest: func(m *snapset.Manifest) { m.Members[0].GUID = "x" }, fault: `GUID "x"`},
+		{
+			name:   "an unsealed one of somebody else's making is not ours to remove",
+			change: change(0, func(s *driver.Snapshot) { s.Sealed, s.Fault = false, "has another GUID" }), fault: "another GUID",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			snaps := []driver.Snapshot{member(1, 3), member(2, 3), member(3, 3)}
+			recorded := *snapset.Assemble(snaps, nil)[0].Manifest
+			recorded.Members = append([]snapset.Member{}, recorded.Members...)
+			if tt.change != nil {
+				snaps = tt.change(snaps)
+			}
+			if tt.manifest != nil {
+				tt.manifest(&recorded)
+			}
+			sets := snapset.Assemble(snaps, map[driver.SetID]*snapset.Manifest{id: &recorded})
+			if len(sets) != 1 {
+				t.Fatalf("%d sets", len(sets))
+			}
+			s := sets[0]
+			if s.Complete != tt.complete || s.Manifest.Complete != tt.complete || s.LeftOver != tt.left {
+				t.Errorf("complete %t (manifest %t), left over %t", s.Complete, s.Manifest.Complete, s.LeftOver)
+			}
+			if faults := strings.Join(s.Manifest.Faults, "; "); !strings.Contains(faults, tt.fault) || (faults == "") != tt.complete {
+				t.Errorf("faults %q; want %q", faults, tt.fault)
+			}
+		})
+	}
+}
+
+// However the listing is ordered, the answer is the same; and a set is complete only when each member is there once.
+func TestAssembleDoesNotDependOnOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		of := rapid.IntRange(1, 5).Draw(t, "of")
+		have := rapid.SliceOfN(rapid.IntRange(1, of), 1, 8).Draw(t, "members")
+		var snaps []driver.Snapshot
+		distinct := map[int]bool{}
+		for _, k := range have {
+			snaps = append(snaps, member(k, of))
+			distinct[k] = true
+		}
+		shuffled := rapid.Permutation(snaps).Draw(t, "shuffled")
+		a, b := snapset.Assemble(snaps, nil), snapset.Assemble(shuffled, nil)
+		if diff := cmp.Diff(a[0].Manifest, b[0].Manifest); diff != "" {
+			t.Fatalf("(-a +b):\n%s", diff)
+		}
+		if want := len(have) == of && len(distinct) == of; a[0].Complete != want {
+			t.Fatalf("members %v of %d: complete %t", have, of, a[0].Complete)
+		}
+	})
+}
+
+func TestStore(t *testing.T) {
+	s := snapset.Store{Dir: t.TempDir()}
+	if m, err := s.Read(id); m != nil || err != nil {
+		t.Fatalf("none yet: %v, %v", m, err)
+	}
+	want := &snapset.Manifest{ID: id, App: "ccn", Label: "a label", Created: time.Unix(1, 5).UTC(), Members: []snapset.Member{{Volume: "v"}}}
+	if err := s.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Read(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	for range 2 {
+		if err := s.Remove(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A manifest that cannot be understood costs detail, never a set.
+func TestDamagedManifests(t *testing.T) {
+	s := snapset.Store{Dir: t.TempDir()}
+	if err := s.Write(&snapset.Manifest{ID: id, App: "ccn"}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir, "sets", "ccn", string(id)+".json")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"", "{", "[]", "null", "7", string(whole[:len(whole)/2]), `{"id":"../../x","app":"ccn"}`, `{"id":7}`,
+		`{"id":"ccn-20261121T020000.124Z","app":"ccn"}`, `{"id":"` + string(id) + `","app":"other"}`,
+		`{"id":"` + string(id) + `","app":"ccn","members":{}}`, strings.Repeat(" ", 5<<20),
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := s.Read(id); m != nil || err == nil {
+			t.Errorf("%.40q: read as %+v", text, m)
+		}
+		sets := snapset.Assemble([]driver.Snapshot{member(1, 1)}, s.ReadAll([]driver.SetID{id}))
+		if len(sets) != 1 || !sets[0].Complete {
+			t.Errorf("%.40q: the set does not count any more: %+v", text, sets)
+		}
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(`{"id":"ccn-20261121T020000.123Z","app":"ccn","members":[{"volume":"v","taken":"2026-11-21T02:00:00Z"}]}`))
+	f.Add([]byte(`{"id":"","members":null}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := snapset.Store{Dir: t.TempDir()}
+		path := filepath.Join(s.Dir, "sets", "ccn", string(id)+".json")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.Read(id)
+		if (m == nil) == (err == nil) {
+			t.Fatalf("%v, %v", m, err)
+		}
+		if m != nil && (m.ID != id || m.App != "ccn") {
+			t.Fatalf("accepted %+v", m)
+		}
+	})
+}
+
+func TestClass(t *testing.T) {
+	tests := []struct {
+		in    snapset.Taking
+		want  snapset.Consistency
+		later snapset.OrderedBy
+		early snapset.OrderedBy
+	}{
+		{snapset.Taking{Snapshots: 1}, snapset.Atomic, snapset.SameTransaction, snapset.SameTransaction},
+		{snapset.Taking{Snapshots: 3, OneInstant: true}, snapset.Atomic, snapset.SameTransaction, snapset.SameTransaction},
+		{snapset.Taking{Snapshots: 3, WritersHeld: true}, snapset.Frozen, snapset.WritersFrozen, snapset.WritersFrozen},
+		{snapset.Taking{Snapshots: 3, InOrder: true, Checkpoint: true}, snapset.Ordered, snapset.LaterInOrder, ""},
+		{snapset.Taking{Snapshots: 3, InOrder: true}, snapset.Crash, snapset.LaterInOrder, ""},
+		{snapset.Taking{Snapshots: 3, Checkpoint: true}, snapset.Crash, "", ""},
+	}
+	for _, tt := range tests {
+		if got := tt.in.Class(); got != tt.want {
+			t.Errorf("%+v: class %s, want %s", tt.in, got, tt.want)
+		}
+		if got := tt.in.Proof(true); got != tt.later {
+			t.Errorf("%+v: proof when later %q, want %q", tt.in, got, tt.later)
+		}
+		if got := tt.in.Proof(false); got != tt.early {
+			t.Errorf("%+v: proof when earlier %q, want %q", tt.in, got, tt.early)
+		}
+	}
+}
