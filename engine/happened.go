@@ -41,9 +41,6 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 	for _, c := range t.pause.Containers {
 		held[c.ID] = c.Kind == quiesce.KindPause && (c.Held || c.Ended)
 	}
-	for id := range t.steps.pausedBefore {
-		held[id] = true
-	}
 	now, err := inventory.Writers(ctx, t.engine.Docker, hostPaths(t.plan))
 	if err != nil {
 		return nil, err
@@ -52,6 +49,9 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 	writes := map[string]bool{}
 	for _, w := range now {
 		writes[w.ID] = true
+		if since, ok := t.steps.still[w.ID]; ok && (w.Paused || w.Restarting) && since.Equal(w.StartedAt) {
+			held[w.ID] = true
+		}
 		if !held[w.ID] && w.StartedAt.Before(t.last) {
 			ran = append(ran, w.Name)
 		}
@@ -62,19 +62,22 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 	}
 	for _, ev := range events {
 		if !ev.Time.Before(t.last) || ev.Action == "pause" {
-			continue
+			continue // after the snapshots, or no start
 		}
-		gone := !writes[ev.ContainerID] && !t.exists(ctx, ev.ContainerID)
-		if held[ev.ContainerID] && ev.Time.After(t.pause.Start) || gone || writes[ev.ContainerID] && !held[ev.ContainerID] {
-			ran = append(ran, ev.Name)
+		switch id := ev.ContainerID; {
+		case held[id] && ev.Time.Before(t.pause.Start):
+			continue // and was paused then
+		case !held[id] && !writes[id] && t.runs(ctx, id):
+			continue // and does not write
 		}
+		ran = append(ran, ev.Name) // one that has ended since may have written
 	}
 	return ran, nil
 }
 
-func (t *taking) exists(ctx context.Context, id string) bool {
-	_, err := t.engine.Docker.Inspect(ctx, id)
-	return err == nil
+func (t *taking) runs(ctx context.Context, id string) bool {
+	c, err := t.engine.Docker.Inspect(ctx, id)
+	return err == nil && c.Running
 }
 
 // manifest records what happened. It refuses when not_older_than could not be shown.

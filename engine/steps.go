@@ -14,15 +14,14 @@ type freezeSteps struct {
 	ready      map[int]quiesce.Step // by place among the configured: those that run commands
 	postgres   []*quiesce.Postgres  // those of them that make checkpoints
 
-	looked       time.Time       // before the writers were looked up
-	pausedBefore map[string]bool // ids of writers that others had paused by then
-	holding      bool            // a step holds something
+	looked time.Time            // before the writers were looked up
+	still  map[string]time.Time // ids of writers that did not run then, though not by us, and when they had been started
 }
 
 // freezeSteps looks up the containers of the steps that run commands. A container that is not running has nothing to bring
 // to a consistent state.
 func (e *Engine) freezeSteps(ctx context.Context, p *Plan) (freezeSteps, error) {
-	s := freezeSteps{configured: p.App.Freeze.Steps, ready: map[int]quiesce.Step{}, pausedBefore: map[string]bool{}}
+	s := freezeSteps{configured: p.App.Freeze.Steps, ready: map[int]quiesce.Step{}, still: map[string]time.Time{}}
 	for i, step := range s.configured {
 		if step.Pause != nil {
 			continue
@@ -53,27 +52,45 @@ func (s Step) container() string {
 	return s.Exec.Container
 }
 
-// list makes the steps in the configured order, with the writers as they are now, and a last flush of the file systems
-// before the first step that holds anything.
-func (s *freezeSteps) list(ctx context.Context, e *Engine, p *Plan) ([]quiesce.Step, error) {
-	var steps []quiesce.Step
+// lead is how many of the configured steps come before the first that can hold anything.
+func (s *freezeSteps) lead() int {
 	for i, step := range s.configured {
-		next, ok := s.ready[i]
-		if step.Pause != nil {
-			pause, err := s.pause(ctx, e, p, step.Pause)
+		if step.Pause != nil || s.ready[i] != nil && len(s.ready[i].Entries()) > 0 {
+			return i
+		}
+	}
+	return len(s.configured)
+}
+
+// before runs the steps that hold nothing, and flushes the file systems once more if others follow.
+func (s *freezeSteps) before(ctx context.Context, p *Plan) error {
+	for i := range s.configured[:s.lead()] {
+		if s.ready[i] == nil {
+			continue
+		}
+		if err := s.ready[i].Freeze(ctx, nil); err != nil {
+			return err
+		}
+	}
+	if s.lead() == len(s.configured) {
+		return nil
+	}
+	return quiesce.Flush{Paths: p.pools()}.Freeze(ctx, nil)
+}
+
+// holding makes the other steps, with the writers as they are now: the later they are looked up, the fewer have changed.
+func (s *freezeSteps) holding(ctx context.Context, e *Engine, p *Plan) ([]quiesce.Step, error) {
+	var steps []quiesce.Step
+	for i := s.lead(); i < len(s.configured); i++ {
+		if spec := s.configured[i].Pause; spec != nil {
+			pause, err := s.pause(ctx, e, p, spec)
 			if err != nil {
 				return nil, err
 			}
-			next, ok = pause, true
+			steps = append(steps, pause)
+		} else if s.ready[i] != nil {
+			steps = append(steps, s.ready[i])
 		}
-		if !ok {
-			continue
-		}
-		if len(next.Entries()) > 0 && !s.holding {
-			s.holding = true
-			steps = append(steps, quiesce.Flush{Paths: p.pools()})
-		}
-		steps = append(steps, next)
 	}
 	return steps, nil
 }
@@ -87,8 +104,8 @@ func (s *freezeSteps) pause(ctx context.Context, e *Engine, p *Plan, spec *Pause
 		return quiesce.PauseStep{}, err
 	}
 	for _, c := range w.all {
-		if c.Paused {
-			s.pausedBefore[c.ID] = true
+		if c.Paused || c.Restarting {
+			s.still[c.ID] = c.StartedAt
 		}
 	}
 	chosen, err := w.choose(ctx, e, p, spec)

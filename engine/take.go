@@ -43,6 +43,11 @@ func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *s
 	if err := plan.Err(); err != nil {
 		return nil, fmt.Errorf("take a set of %s: %w", app.Name, err)
 	}
+	for _, p := range plan.Problems {
+		if p.Level == driver.Warning {
+			zerolog.Ctx(ctx).Warn().Str("about", p.About).Str("mend", p.Mend).Msg(p.What)
+		}
+	}
 	id, err := driver.NewSetID(app.Name, e.Now())
 	if err != nil {
 		return nil, err
@@ -149,25 +154,33 @@ func (t *taking) requests() []request {
 	return all
 }
 
-// freeze is the pause, and the snapshots in it.
+// freeze is the pause, and the snapshots in it. The dead-man is up before the last CHECKPOINT, so that between looking up the
+// writers and pausing them there is nothing but the journal.
 func (t *taking) freeze(ctx context.Context) (err error) {
 	f := quiesce.Freezer{Docker: t.engine.Docker, Limit: t.plan.App.Freeze.Limit}
-	steps, err := t.steps.list(ctx, t.engine, t.plan)
-	if err != nil {
-		return err
-	}
-	if t.steps.holding {
-		journal := quiesce.JournalOf(t.engine.RunDir, t.plan.App.Name)
-		dead, err := quiesce.StartDeadMan(ctx, t.engine.DeadMan(journal.Path()), journal, t.plan.App.Name, t.lock.File())
+	if t.steps.lead() < len(t.steps.configured) {
+		dead, err := t.deadMan(ctx)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, dead.Close()) }()
 		f.Guard = dead
 	}
+	if err := t.steps.before(ctx, t.plan); err != nil {
+		return err
+	}
+	steps, err := t.steps.holding(ctx, t.engine, t.plan)
+	if err != nil {
+		return err
+	}
 	t.engine.stage("freezing and taking snapshots")
 	t.pause, err = f.Frozen(ctx, steps, t.take)
 	return err
+}
+
+func (t *taking) deadMan(ctx context.Context) (*quiesce.DeadMan, error) {
+	journal := quiesce.JournalOf(t.engine.RunDir, t.plan.App.Name)
+	return quiesce.StartDeadMan(ctx, t.engine.DeadMan(journal.Path()), journal, t.plan.App.Name, t.lock.File())
 }
 
 // take makes the snapshots. Nothing else is done here: the writers are waiting.
