@@ -79,11 +79,11 @@ func benchTake(b *testing.B, n, dirty, limit int) {
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		b.StopTimer()
-		g, err := New().Prepare(b.Context(), benchRequest(b, i, datasets))
+		g, err := prepare(b.Context(), benchRequest(b, i, datasets))
 		if err != nil {
 			b.Fatal(err)
 		}
-		g.(*group).parallel = limit
+		g.parallel = limit
 		for _, ds := range datasets {
 			if err := os.WriteFile(filepath.Join(ds.Name, "dirty"), content, 0o600); dirty > 0 && err != nil {
 				b.Fatal(err)
@@ -242,7 +242,7 @@ func benchSet(b *testing.B, i int, datasets []driver.Dataset) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(m.dir.Name(), m.name()+recordExt), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(m.dir.Name(), m.name()+sealedExt), text, 0o600); err != nil {
 			b.Fatal(err)
 		}
 	}

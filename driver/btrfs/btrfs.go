@@ -2,8 +2,9 @@
 //
 // # Where snapshots lie
 //
-//	<top of a mount>/.volsnap/<key>/volsnap-<set id>        a read-only snapshot
-//	<top of a mount>/.volsnap/<key>/volsnap-<set id>.json   its record
+//	<top of a mount>/.volsnap/<key>/volsnap-<set id>               a read-only snapshot
+//	<top of a mount>/.volsnap/<key>/volsnap-<set id>.json          its record, as it was intended
+//	<top of a mount>/.volsnap/<key>/volsnap-<set id>.sealed.json   its record, once it is sealed
 //
 // .volsnap is at the top of the mount through which the dataset is reached, so that the one is never there without the
 // other, and never inside a volume. It belongs to root alone; a .volsnap that others can write to is not believed. The
@@ -15,6 +16,9 @@
 // A record is written, as an intent, before its snapshot is made, and removed after it is gone. A snapshot without a
 // record is not ours. One with a record is ours if it has the UUID that was sealed or, before that, was made from the
 // recorded source. Whatever contradicts its record is listed with a Fault and never destroyed.
+//
+// To unseal is to unlink the sealed record, and nothing else: on a full file system, where room is needed most, Btrfs
+// still unlinks and destroys, but writes nothing.
 //
 // # What the kernel must have
 //

@@ -110,10 +110,8 @@ func (st *stores) destroy(s driver.Snapshot, busy func(place) bool) error {
 
 // forget removes the records of snapshots that are gone, once that is on disk, and directories that are empty then.
 func (st *stores) forget(gone []driver.Snapshot) error {
-	for _, store := range st.open {
-		if err := commit(store); err != nil {
-			return fmt.Errorf("commit %s: %w", store.Name(), err)
-		}
+	if err := st.commit(); err != nil {
+		return err
 	}
 	var failed []error
 	for _, s := range gone {
@@ -134,7 +132,7 @@ func (st *stores) forgetOne(key *os.File, name string) error {
 	}
 	fault.Point("before removal of a record")
 	defer fault.Point("after removal of a record")
-	return remove(key, name+recordExt)
+	return errors.Join(remove(key, name+sealedExt), remove(key, name+recordExt))
 }
 
 // removeEmpty removes a directory in which nothing is left and nothing is intended.

@@ -16,11 +16,13 @@ func TestParseMount(t *testing.T) {
 	}{
 		{
 			`36 35 0:29 /@a\040b /mnt/x\040y\011z\134 rw,noatime shared:1 master:2 - btrfs /dev/sda1 rw,space_cache=v2,subvol=/@a` + "\n",
-			mount{36, "0:29", "/@a b", "/mnt/x y\tz\\", "btrfs", []string{"rw", "noatime", "rw", "space_cache=v2", "subvol=/@a"}}, true,
+			mount{36, "0:29", "/@a b", "/mnt/x y\tz\\", "btrfs", []string{"rw", "noatime", "rw", "space_cache=v2", "subvol=/@a"}},
+			true,
 		},
 		{
 			`1 0 8:1 / / rw - ext4 /dev/root ro`,
-			mount{1, "8:1", "/", "/", "ext4", []string{"rw", "ro"}}, true,
+			mount{1, "8:1", "/", "/", "ext4", []string{"rw", "ro"}},
+			true,
 		},
 		{`1 0 8:1 / /new\012line rw -`, mount{}, false},
 		{``, mount{}, false},
@@ -67,8 +69,10 @@ func TestBelow(t *testing.T) {
 
 func TestName(t *testing.T) {
 	all := mounts{
-		{dev: "0:1", root: "/", point: "/mnt"}, {dev: "0:1", root: "/docker", point: "/srv/docker"},
-		{dev: "0:2", root: "/docker/volumes", point: "/elsewhere"}, {dev: "0:1", root: "/docker", point: "/twice"},
+		{dev: "0:1", root: "/", point: "/mnt"},
+		{dev: "0:1", root: "/docker", point: "/srv/docker"},
+		{dev: "0:2", root: "/docker/volumes", point: "/elsewhere"},
+		{dev: "0:1", root: "/docker", point: "/twice"},
 	}
 	for _, tc := range []struct{ dev, inside, want string }{
 		{"0:1", "/", "/mnt"},

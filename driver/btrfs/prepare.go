@@ -212,7 +212,7 @@ func (m *member) claim(store *os.File) error {
 	if ok, err := tryLock(m.dir, unix.LOCK_SH); err != nil || !ok {
 		return errors.Join(err, fmt.Errorf("lock %s: %w", m.dir.Name(), driver.ErrBusy))
 	}
-	for _, name := range []string{m.name(), m.name() + recordExt} {
+	for _, name := range []string{m.name(), m.name() + recordExt, m.name() + sealedExt} {
 		there, err := exists(m.dir, name)
 		if err != nil {
 			return err
@@ -245,11 +245,8 @@ func sweep(dir *os.File) error {
 		have[name] = true
 	}
 	for _, name := range entries {
-		base, isRecord := strings.CutSuffix(name, recordExt)
-		temp, isTemp := strings.CutSuffix(name, tempExt)
-		_, recordErr := driver.ParseName(base)
-		_, tempErr := driver.ParseName(temp)
-		if !(isRecord && recordErr == nil && !have[base]) && !(isTemp && tempErr == nil) {
+		snapshot, temporary := recordOf(name)
+		if snapshot == "" || have[snapshot] && !temporary {
 			continue
 		}
 		if err := remove(dir, name); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EISDIR) {
@@ -257,4 +254,15 @@ func sweep(dir *os.File) error {
 		}
 	}
 	return nil
+}
+
+// recordOf is the name of the snapshot that a file is the record of, "" if it is none.
+func recordOf(file string) (snapshot string, temporary bool) {
+	name, temporary := strings.CutSuffix(file, tempExt)
+	name, isRecord := strings.CutSuffix(name, recordExt)
+	name = strings.TrimSuffix(name, strings.TrimSuffix(sealedExt, recordExt))
+	if _, err := driver.ParseName(name); err != nil || !isRecord {
+		return "", false
+	}
+	return name, temporary
 }

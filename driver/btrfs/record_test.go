@@ -57,6 +57,7 @@ func damaged(t testing.TB) map[string]string {
 	}
 	return map[string]string{
 		"empty":              "",
+		"not sealed":         swap(`"sealed": true`, `"sealed": false`),
 		"truncated":          good[:len(good)/2],
 		"all but the end":    good[:len(good)-3],
 		"zeros":              string(make([]byte, 400)),
@@ -95,7 +96,7 @@ func damaged(t testing.TB) map[string]string {
 
 func TestDamagedRecords(t *testing.T) {
 	dir := recordDir(t)
-	name := filepath.Join(dir.Name(), goodRecord().Set.SnapshotName()+recordExt)
+	name := filepath.Join(dir.Name(), goodRecord().Set.SnapshotName()+sealedExt)
 	for what, text := range damaged(t) {
 		t.Run(what, func(t *testing.T) {
 			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -139,7 +140,7 @@ func TestRecordFilesThatAreNone(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := recordDir(t)
-			if err := place(filepath.Join(dir.Name(), goodRecord().Set.SnapshotName()+recordExt)); err != nil {
+			if err := place(filepath.Join(dir.Name(), goodRecord().Set.SnapshotName()+sealedExt)); err != nil {
 				t.Fatal(err)
 			}
 			if r, err := readRecord(dir, goodRecord().Set); !errors.Is(err, errDamaged) {

@@ -16,10 +16,18 @@ import (
 // fewRecords are synced one by one; with more of them two syncs of the file system cost less. Seen: about 1 ms a file.
 const fewRecords = 8
 
-// readRecord reads the record of a snapshot in dir, which must be of that set. errDamaged: it is there, and not as we
-// wrote it.
+// readRecord reads the record of a snapshot in dir, which must be of that set: the sealed one, if there is one. errDamaged:
+// it is there, and not as we wrote it.
 func readRecord(dir *os.File, set driver.SetID) (record, error) {
-	name := set.SnapshotName() + recordExt
+	r, err := readRecordFile(dir, set, sealedExt)
+	if errors.Is(err, unix.ENOENT) {
+		return readRecordFile(dir, set, recordExt)
+	}
+	return r, err
+}
+
+func readRecordFile(dir *os.File, set driver.SetID, ext string) (record, error) {
+	name := set.SnapshotName() + ext
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY
 	fd, err := unix.Openat(int(dir.Fd()), name, flags, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -34,13 +42,25 @@ func readRecord(dir *os.File, set driver.SetID) (record, error) {
 		return record{}, err
 	}
 	r, err := parseRecord(text)
-	if err == nil && r.Set != set {
-		err = fmt.Errorf("%w: it is of the set %s", errDamaged, r.Set)
+	switch {
+	case err != nil:
+		return record{}, err
+	case r.Set != set:
+		return record{}, fmt.Errorf("%w: it is of the set %s", errDamaged, r.Set)
+	case keyOf(r.Source) != filepath.Base(dir.Name()):
+		return record{}, fmt.Errorf("%w: it is of %s", errDamaged, r.Source)
+	case r.ext() != ext:
+		return record{}, fmt.Errorf("%w: sealed is %t", errDamaged, r.Sealed)
 	}
-	if err == nil && keyOf(r.Source) != filepath.Base(dir.Name()) {
-		err = fmt.Errorf("%w: it is of %s", errDamaged, r.Source)
+	return r, nil
+}
+
+// ext is what the name of the record's file ends in.
+func (r record) ext() string {
+	if r.Sealed {
+		return sealedExt
 	}
-	return r, err
+	return recordExt
 }
 
 // readFile reads a regular file of at most recordLimit bytes, without the runtime's poller: a listing reads thousands.
@@ -77,7 +97,8 @@ type write struct {
 	record
 }
 
-func (w write) base() string { return w.Set.SnapshotName() }
+// file is the name of the record's file.
+func (w write) file() string { return w.Set.SnapshotName() + w.ext() }
 
 // writeRecords puts records in their places, durably: all are on disk before the first is renamed, and each is the old or
 // the new one at any instant. The store is locked.
@@ -95,8 +116,8 @@ func writeRecords(store *os.File, all []write) error {
 	for _, w := range all {
 		fd := int(w.dir.Fd())
 		fault.Point("before rename of a record")
-		if err := unix.Renameat(fd, w.base()+tempExt, fd, w.base()+recordExt); err != nil {
-			err = &os.PathError{Op: "rename", Path: filepath.Join(w.dir.Name(), w.base()+tempExt), Err: err}
+		if err := unix.Renameat(fd, w.file()+tempExt, fd, w.file()); err != nil {
+			err = &os.PathError{Op: "rename", Path: filepath.Join(w.dir.Name(), w.file()+tempExt), Err: err}
 			return errors.Join(err, removeTemps(all))
 		}
 		dirs[w.dir] = true
@@ -110,9 +131,9 @@ func writeTemp(w write, sync bool) (err error) {
 	if err != nil {
 		return err
 	}
-	at := filepath.Join(w.dir.Name(), w.base()+tempExt)
+	at := filepath.Join(w.dir.Name(), w.file()+tempExt)
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := unix.Openat(int(w.dir.Fd()), w.base()+tempExt, flags, 0o600)
+	fd, err := unix.Openat(int(w.dir.Fd()), w.file()+tempExt, flags, 0o600)
 	if err != nil {
 		return &os.PathError{Op: "create", Path: at, Err: err}
 	}
@@ -146,7 +167,7 @@ func flush(store *os.File, few bool, dirs map[*os.File]bool) error {
 func removeTemps(all []write) error {
 	var failed []error
 	for _, w := range all {
-		failed = append(failed, remove(w.dir, w.base()+tempExt))
+		failed = append(failed, remove(w.dir, w.file()+tempExt))
 	}
 	return errors.Join(failed...)
 }

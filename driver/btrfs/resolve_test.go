@@ -293,7 +293,7 @@ func TestOnlyTheDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := mountAt(t, dev, mkdir(t, t.TempDir(), "rescue"), "subvol=/@docker")
-	if err := os.RemoveAll(filepath.Join(pg)); err != nil { // the dataset is gone, its snapshot is not
+	if err := os.RemoveAll(pg); err != nil { // the dataset is gone, its snapshot is not
 		t.Fatal(err)
 	}
 	got, err := btrfs.New().Snapshots(t.Context(), driver.Dataset{Kind: btrfs.Kind, Name: filepath.Join(later, "volumes/p g/_data")})

@@ -11,10 +11,15 @@ import (
 
 // Seal implements driver.Taker.
 func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
-	return update(ctx, "seal", s, func(p *spot) error {
-		p.record.Sealed, p.record.Consistency = true, consistency
-		p.record.GUID, p.record.Taken = p.asked.GUID, p.asked.Taken.UTC()
-		return nil
+	return update(ctx, "seal", s, func(p *spot) []record {
+		sealed, beneath := p.record, p.record
+		sealed.Sealed, sealed.Consistency = true, consistency
+		sealed.GUID, sealed.Taken = p.asked.GUID, p.asked.Taken.UTC()
+		if p.record.Sealed || len(p.record.Pins) == 0 {
+			return []record{sealed}
+		}
+		beneath.Pins = nil // they must not come back with it when the sealed one is unpinned and unsealed
+		return []record{sealed, beneath}
 	})
 }
 
@@ -40,14 +45,15 @@ func setPins(ctx context.Context, verb string, s driver.Snapshot, reason string,
 	if err := driver.CheckPin(reason); err != nil {
 		return fmt.Errorf("%s %s: %w", verb, s.Name, err)
 	}
-	return update(ctx, verb, []driver.Snapshot{s}, func(p *spot) error {
+	return update(ctx, verb, []driver.Snapshot{s}, func(p *spot) []record {
 		p.record.Pins = change(p.record.Pins)
-		return nil
+		return []record{p.record}
 	})
 }
 
-// update finds all of the snapshots, lets change set their records anew, and writes them; on error none was written.
-func update(ctx context.Context, verb string, s []driver.Snapshot, change func(*spot) error) error {
+// update finds all of the snapshots, asks change what records they are to have, and writes those. On error of any nothing
+// was written.
+func update(ctx context.Context, verb string, s []driver.Snapshot, change func(*spot) []record) error {
 	st, err := lockStores(ctx, s)
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, classify(err))
@@ -56,14 +62,13 @@ func update(ctx context.Context, verb string, s []driver.Snapshot, change func(*
 	var all []write
 	for _, one := range s {
 		p, err := st.find(one)
-		if err == nil {
-			closeAll(p.dir)
-			err = change(p)
-		}
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", verb, one.Name, classify(err))
 		}
-		all = append(all, write{st.keyOpen(one), p.record})
+		closeAll(p.dir)
+		for _, r := range change(p) {
+			all = append(all, write{st.keyOpen(one), r})
+		}
 	}
 	if err := st.write(all); err != nil {
 		return fmt.Errorf("%s: %w", verb, classify(err))
@@ -80,7 +85,6 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 	defer st.close()
 	var failed []error
 	stays := map[driver.SetID]bool{}
-	all := make([]write, 0, len(s))
 	for _, one := range s {
 		p, err := st.find(one)
 		if errors.Is(err, driver.ErrNotFound) {
@@ -93,18 +97,14 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		if err != nil {
 			stays[one.Set] = true
 			failed = append(failed, fmt.Errorf("unseal %s: %w", one.Name, classify(err)))
-			continue
-		}
-		if p.record.Sealed {
-			p.record.Sealed = false
-			all = append(all, write{st.keyOpen(one), p.record})
 		}
 	}
-	all = slices.DeleteFunc(all, func(w write) bool { return stays[w.Set] })
-	if err := st.write(all); err != nil {
-		failed = append(failed, fmt.Errorf("unseal: %w", classify(err)))
+	for _, one := range s {
+		if key := st.keyOpen(one); key != nil && !stays[one.Set] {
+			failed = append(failed, remove(key, one.Set.SnapshotName()+sealedExt))
+		}
 	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, st.commit())...)
 }
 
 func (p *spot) pinned() error {

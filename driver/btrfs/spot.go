@@ -209,7 +209,7 @@ func (st *stores) write(all []write) error {
 	in := map[place][]write{}
 	seen := map[string]bool{}
 	for _, w := range all {
-		name := filepath.Join(w.dir.Name(), w.base())
+		name := filepath.Join(w.dir.Name(), w.file())
 		if seen[name] {
 			continue
 		}
@@ -227,3 +227,13 @@ func (st *stores) write(all []write) error {
 
 // keyOpen is the directory that a snapshot was found in.
 func (st *stores) keyOpen(s driver.Snapshot) *os.File { return st.keys[filepath.Dir(s.Name)] }
+
+// commit returns once all that was unlinked and destroyed is on disk.
+func (st *stores) commit() error {
+	for _, store := range st.open {
+		if err := commit(store); err != nil {
+			return &os.PathError{Op: "commit", Path: store.Name(), Err: err}
+		}
+	}
+	return nil
+}

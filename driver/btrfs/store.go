@@ -18,8 +18,9 @@ import (
 
 const (
 	storeName = ".volsnap"
-	recordExt = ".json"
-	tempExt   = ".json.tmp"
+	recordExt = ".json"        // of an intent, and of what is unsealed
+	sealedExt = ".sealed.json" // what is sealed has this one beside the other
+	tempExt   = ".tmp"         // after one of these
 )
 
 var keyPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*-[0-9a-f]{8}$`)

@@ -87,7 +87,7 @@ func TestDamagedRecordsDestroyNothing(t *testing.T) {
 				made = append(made, takeAndSeal(t, d, requestOf(t, i, ds))...)
 			}
 			bad := made[1]
-			if err := tc.damage(bad.Name+".json", made[2].Name+".json"); err != nil {
+			if err := tc.damage(bad.Name+".sealed.json", made[2].Name+".sealed.json"); err != nil {
 				t.Fatal(err)
 			}
 			got := list(t, d, ds)
@@ -188,14 +188,14 @@ func TestOrphanedRecordsAreSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	progs(t, "subvolume", "delete", snaps[0].Name) // as a kill between delete and forget leaves it
-	touch(t, filepath.Dir(snaps[0].Name), filepath.Base(snaps[0].Name)+".json.tmp")
+	touch(t, filepath.Dir(snaps[0].Name), filepath.Base(snaps[0].Name)+".sealed.json.tmp")
 	touch(t, filepath.Dir(snaps[0].Name), "somebody's notes")
 	if got := list(t, d, ds); len(got) != 0 {
 		t.Errorf("listed without a snapshot: %+v", got)
 	}
 	third := takeAndSeal(t, d, requestOf(t, 3, ds))
-	if n := records(); n != 3 {
-		t.Errorf("%d entries, want the snapshot, its record and the notes", n)
+	if n := records(); n != 4 {
+		t.Errorf("%d entries, want the snapshot, its two records and the notes", n)
 	}
 	if err := errors.Join(d.Destroy(t.Context(), third...), os.Remove(filepath.Join(filepath.Dir(third[0].Name), "somebody's notes"))); err != nil {
 		t.Fatal(err)

@@ -47,6 +47,31 @@ var pruneCases = []testCase{
 		}
 		s.equal("pins", len(s.only(ds).Pins), 0)
 	}},
+	{"a pin from before the seal goes when it is unpinned", func(s *suite) {
+		ds := s.dataset("pinned early", "1")
+		made := s.take(s.set(), ds)
+		s.must(s.d.Pin(s.ctx, made[0], "early"))
+		s.must(s.d.Seal(s.ctx, "atomic", made...))
+		s.equal("pins after Seal", s.only(ds).Pins, []string{"early"})
+		if err := s.d.Unseal(s.ctx, made...); !errors.Is(err, driver.ErrBusy) {
+			s.Errorf("Unseal: %v, want ErrBusy", err)
+		}
+		s.must(s.d.Unpin(s.ctx, made[0], "early"))
+		s.must(s.d.Unseal(s.ctx, made...))
+		s.equal("pins after Unseal", len(s.only(ds).Pins), 0)
+		s.must(s.d.Destroy(s.ctx, made...))
+	}},
+	{"a set that is not whole is not sealed", func(s *suite) {
+		a, b := s.dataset("whole", "1"), s.dataset("not there", "1")
+		made := s.take(s.set(), a, b)
+		s.must(s.d.Destroy(s.ctx, made[1]))
+		if err := s.d.Seal(s.ctx, "atomic", made...); !errors.Is(err, driver.ErrNotFound) {
+			s.Errorf("Seal: %v, want ErrNotFound", err)
+		}
+		if s.only(a).Sealed {
+			s.Error("the one that is there was sealed")
+		}
+	}},
 	{"a pin keeps a snapshot, and its set sealed", func(s *suite) {
 		a, b := s.dataset("pinned", "1"), s.dataset("beside it", "1")
 		made := s.take(s.set(), a, b)
