@@ -33,7 +33,8 @@ func Btrfs(t testing.TB, size int64) string {
 	return mnt
 }
 
-// NewBtrfs is Btrfs outside a test. The caller must call unmount.
+// NewBtrfs is Btrfs outside a test. The caller must call unmount. What else the caller puts into the directory that holds
+// the mount point goes with it.
 func NewBtrfs(size int64) (mnt string, unmount func() error, err error) {
 	if err := haveBtrfs(); err != nil {
 		return "", nil, fmt.Errorf("make Btrfs: %w", err)

@@ -76,11 +76,10 @@ func demo(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	scratch, err := os.MkdirTemp("", "vsdemo")
-	if err != nil {
+	scratch := filepath.Join(filepath.Dir(mnt), "tmp") // goes with the Btrfs, also when that is swept up after a kill
+	if err := os.Mkdir(scratch, 0o755); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	engine, err := testhost.NewEngine(filepath.Join(mnt, "docker"))
 	if err != nil {
 		return err
