@@ -65,8 +65,8 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 			continue // after the snapshots, or no start
 		}
 		switch id := ev.ContainerID; {
-		case held[id] && ev.Time.Before(t.pause.Start):
-			continue // and was paused then
+		case held[id] && t.steps.still[id].IsZero() && ev.Time.Before(t.pause.Start):
+			continue // and we paused it after that
 		case !held[id] && !writes[id] && t.runs(ctx, id):
 			continue // and does not write
 		}
