@@ -6,10 +6,10 @@
 //	<top of a mount>/.volsnap/<key>/volsnap-<set id>.json          its record, as it was intended
 //	<top of a mount>/.volsnap/<key>/volsnap-<set id>.sealed.json   its record, once it is sealed
 //
-// .volsnap is at the top of the mount through which the dataset is reached, so that the one is never there without the
-// other, and never inside a volume. It belongs to root alone; a .volsnap that others can write to is not believed. The
-// key is readable ("pg-1a2b3c4d") and made from the subvolume's path inside the file system, which is the same on
-// whatever host and wherever the file system is mounted.
+// .volsnap is at the top of the nearest mount above the dataset that mount(8) could make from the disk alone, so that the
+// one is never there without the other, and never inside a volume. It belongs to root; a .volsnap that others can write
+// to is not believed. The key is readable ("pg-1a2b3c4d") and made from the subvolume's path inside the file system, which
+// is the same on whatever host and wherever the file system is mounted.
 //
 // # What is ours
 //

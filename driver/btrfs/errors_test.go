@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -133,9 +134,16 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	if got := list(t, d, ds); len(got) != 1 || got[0].Fault != "" {
 		t.Errorf("listed %+v", got)
 	}
-	_, prepareErr := d.Prepare(t.Context(), requestOf(t, 2, ds))
+	place, err := d.Resolve(t.Context(), ds.Name)
+	if err != nil || len(place.Findings) != 1 || place.Findings[0].Level != driver.Error ||
+		!strings.Contains(place.Findings[0].Mend, "remount,rw") {
+		t.Errorf("Resolve = %+v, %v", place, err)
+	}
+	if _, err := d.Prepare(t.Context(), requestOf(t, 2, ds)); err == nil {
+		t.Error("Prepare did not refuse")
+	}
 	for what, err := range map[string]error{
-		"Prepare": prepareErr, "Destroy": d.Destroy(t.Context(), one), "Pin": d.Pin(t.Context(), one, "x"),
+		"Destroy": d.Destroy(t.Context(), one), "Pin": d.Pin(t.Context(), one, "x"),
 		"Unseal": d.Unseal(t.Context(), one),
 	} {
 		if !errors.Is(err, unix.EROFS) {

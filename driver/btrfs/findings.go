@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -44,16 +45,12 @@ func (at *located) reach() []driver.Finding {
 	case !at.named:
 		return one(driver.Error, mountTop, "no mount reaches the top of its subvolume %q", at.top)
 	}
-	via, _, err := at.mounts.containing(at.name)
-	if err != nil {
-		return one(driver.Error, mountTop, "the subvolume of %s cannot be reached: %v", at.real, err)
-	}
-	home, err := at.mounts.home(via, at.top, at.rel == ".")
-	if err != nil {
+	_, err := at.mounts.home(at.via.dev, at.top, at.rel == ".")
+	switch {
+	case errors.Is(err, errReadOnly):
+		return one(driver.Error, "mount -o remount,rw "+quote(at.via.point), "%s: %v", at.real, err)
+	case err != nil:
 		return one(driver.Error, mountTop, "%s is the top of a mount, and %v", at.real, err)
-	}
-	if home.has("ro") {
-		return one(driver.Error, "mount -o remount,rw "+quote(home.point), "%s is mounted read-only", home.point)
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (l lister) fileSystems() []mounts {
 	at := map[string]int{}
 	seen := map[place]bool{}
 	for _, m := range l.mounts {
-		if isVolume(m) || seen[m.place()] {
+		if !m.whole || seen[m.place()] {
 			continue
 		}
 		_, err := os.Lstat(filepath.Join(m.point, storeName))

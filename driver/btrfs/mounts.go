@@ -19,6 +19,7 @@ type mount struct {
 	point   string // where
 	fs      string
 	options []string // of the mount and of the file system
+	whole   bool     // set by btrfs, which see
 }
 
 func (m mount) has(option string) bool { return slices.Contains(m.options, option) }
@@ -84,25 +85,45 @@ func unescape(s string) string {
 
 // btrfs are the Btrfs mounts that can be reached: not hidden under another mount, not of a deleted subvolume, and not of
 // one of our own snapshots.
+//
+// They are whole if mount(8) could make them from the disk alone. Bind mounts of directories are not: they come and go.
+// dockerd mounts its data root on itself, and a volume's device on the volume, for as long as somebody uses it.
 func (all mounts) btrfs() mounts {
 	var out mounts
 	for _, m := range all {
 		if m.fs != Kind || strings.HasSuffix(m.root, "//deleted") || inStore(m.root) {
 			continue
 		}
-		if id, err := mountID(m.point); err == nil && id == m.id {
+		var st unix.Statx_t
+		if err := statx(m.point, unix.STATX_MNT_ID|unix.STATX_INO, &st); err == nil && int(st.Mnt_id) == m.id {
+			m.whole = st.Ino == firstFree && !isVolume(m)
 			out = append(out, m)
 		}
 	}
+	for i, m := range out {
+		out[i].whole = m.whole && !slices.ContainsFunc(out, m.repeats)
+	}
 	return out
+}
+
+// repeats reports whether m shows what could be seen at its mount point through o as well.
+func (m mount) repeats(o mount) bool {
+	rel, in := below(o.root, m.root)
+	return in && rel != "." && o.dev == m.dev && m.point == path.Join(o.point, rel)
+}
+
+func statx(at string, mask int, st *unix.Statx_t) error {
+	if err := unix.Statx(unix.AT_FDCWD, at, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, mask, st); err != nil {
+		return &os.PathError{Op: "statx", Path: at, Err: err}
+	}
+	return nil
 }
 
 // mountID is the number of the mount that a path leads to.
 func mountID(at string) (int, error) {
 	var st unix.Statx_t
-	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-	if err := unix.Statx(unix.AT_FDCWD, at, flags, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, &os.PathError{Op: "statx", Path: at, Err: err}
+	if err := statx(at, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
 	}
 	return int(st.Mnt_id), nil
 }
@@ -125,15 +146,23 @@ func (all mounts) containing(at string) (m mount, inside string, err error) {
 	return all[i], path.Join(all[i].root, rel), nil
 }
 
-// name is the absolute path by which what lies at inside is reached: through the mount whose root is nearest to it.
+// name is the absolute path by which what lies at inside is reached: through the mount whose root is nearest to it, a
+// whole one if possible.
 func (all mounts) name(dev, inside string) (string, bool) {
-	best, name := -1, ""
+	var best *mount
 	for _, m := range all {
-		if rel, ok := below(m.root, inside); ok && m.dev == dev && len(m.root) > best {
-			best, name = len(m.root), path.Join(m.point, rel)
+		if _, in := below(m.root, inside); !in || m.dev != dev {
+			continue
+		}
+		if best == nil || m.whole && !best.whole || m.whole == best.whole && len(m.root) > len(best.root) {
+			best = &m
 		}
 	}
-	return name, best >= 0
+	if best == nil {
+		return "", false
+	}
+	rel, _ := below(best.root, inside)
+	return path.Join(best.point, rel), true
 }
 
 // below is the path from dir to at, "." if they are the same, where at is dir or lies below it. Both are clean.

@@ -16,12 +16,12 @@ func TestParseMount(t *testing.T) {
 	}{
 		{
 			`36 35 0:29 /@a\040b /mnt/x\040y\011z\134 rw,noatime shared:1 master:2 - btrfs /dev/sda1 rw,space_cache=v2,subvol=/@a` + "\n",
-			mount{36, "0:29", "/@a b", "/mnt/x y\tz\\", "btrfs", []string{"rw", "noatime", "rw", "space_cache=v2", "subvol=/@a"}},
+			mount{36, "0:29", "/@a b", "/mnt/x y\tz\\", "btrfs", []string{"rw", "noatime", "rw", "space_cache=v2", "subvol=/@a"}, false},
 			true,
 		},
 		{
 			`1 0 8:1 / / rw - ext4 /dev/root ro`,
-			mount{1, "8:1", "/", "/", "ext4", []string{"rw", "ro"}},
+			mount{1, "8:1", "/", "/", "ext4", []string{"rw", "ro"}, false},
 			true,
 		},
 		{`1 0 8:1 / /new\012line rw -`, mount{}, false},
@@ -69,10 +69,11 @@ func TestBelow(t *testing.T) {
 
 func TestName(t *testing.T) {
 	all := mounts{
-		{dev: "0:1", root: "/", point: "/mnt"},
-		{dev: "0:1", root: "/docker", point: "/srv/docker"},
+		{dev: "0:1", root: "/docker/volumes", point: "/bound"},
+		{dev: "0:1", root: "/", point: "/mnt", whole: true},
+		{dev: "0:1", root: "/docker", point: "/srv/docker", whole: true},
 		{dev: "0:2", root: "/docker/volumes", point: "/elsewhere"},
-		{dev: "0:1", root: "/docker", point: "/twice"},
+		{dev: "0:1", root: "/docker", point: "/twice", whole: true},
 	}
 	for _, tc := range []struct{ dev, inside, want string }{
 		{"0:1", "/", "/mnt"},
@@ -90,37 +91,57 @@ func TestName(t *testing.T) {
 }
 
 func TestHome(t *testing.T) {
-	top := mount{dev: "0:1", root: "/", point: "/mnt"}
-	docker := mount{dev: "0:1", root: "/@docker", point: "/srv/docker"}
-	pg := mount{dev: "0:1", root: "/@pg", point: "/srv/pg"}
+	top := mount{dev: "0:1", root: "/", point: "/mnt", whole: true}
+	docker := mount{dev: "0:1", root: "/@docker", point: "/srv/docker", whole: true}
+	pg := mount{dev: "0:1", root: "/@pg", point: "/srv/pg", whole: true}
+	bound := mount{dev: "0:1", root: "/@docker/volumes", point: "/view"}
 	volume := mount{dev: "0:1", root: "/@pg", point: "/var/lib/docker/volumes/pg/_data"}
-	inner := mount{dev: "0:1", root: "/@pg/sub", point: "/inner"}
-	readOnly := mount{dev: "0:1", root: "/", point: "/ro", options: []string{"ro"}}
-	other := mount{dev: "0:2", root: "/", point: "/other"}
-	another := mount{dev: "0:1", root: "/@ipfs", point: "/var/lib/docker/volumes/ipfs/_data"}
+	inner := mount{dev: "0:1", root: "/@pg/sub", point: "/inner", whole: true}
+	readOnly := mount{dev: "0:1", root: "/", point: "/ro", whole: true, options: []string{"ro"}}
+	other := mount{dev: "0:2", root: "/", point: "/other", whole: true}
 	for _, tc := range []struct {
 		name   string
 		all    mounts
-		via    mount
 		inside string
-		whole  bool
-		want   string // "" is errNoHome
+		isAll  bool
+		want   string
+		err    error
 	}{
-		{"below the top of its mount", mounts{top, docker}, docker, "/@docker/volumes/pg", true, "/srv/docker"},
-		{"the top, but the volume is a directory in it", mounts{pg}, pg, "/@pg", false, "/srv/pg"},
-		{"the top itself, another mount is nearer", mounts{pg, docker, top}, pg, "/@pg", true, "/mnt"},
-		{"the top itself, a sibling is there", mounts{pg, docker}, pg, "/@pg", true, "/srv/docker"},
-		{"the top itself, nothing else", mounts{pg}, pg, "/@pg", true, ""},
-		{"only what lies inside of it", mounts{pg, inner}, pg, "/@pg", true, ""},
-		{"only a read-only one", mounts{pg, readOnly}, pg, "/@pg", true, ""},
-		{"only another file system", mounts{pg, other}, pg, "/@pg", true, ""},
-		{"only another volume", mounts{pg, another}, pg, "/@pg", true, ""},
-		{"mounted by Docker", mounts{volume, top}, volume, "/@pg", false, "/mnt"},
-		{"mounted by Docker, nothing else", mounts{volume}, volume, "/@pg", false, ""},
+		{"below the top of its mount", mounts{top, docker}, "/@docker/volumes/pg", true, "/srv/docker", nil},
+		{"below a bind mount", mounts{top, docker, bound}, "/@docker/volumes/pg", true, "/srv/docker", nil},
+		{"the top, but the volume is a directory in it", mounts{top, pg}, "/@pg", false, "/srv/pg", nil},
+		{"the top itself, another mount is nearer", mounts{pg, docker, top}, "/@pg", true, "/mnt", nil},
+		{"the top itself, a sibling is there", mounts{pg, docker}, "/@pg", true, "/srv/docker", nil},
+		{"the top itself, nothing else", mounts{pg}, "/@pg", true, "", errNoHome},
+		{"only what lies inside of it", mounts{pg, inner}, "/@pg", true, "", errNoHome},
+		{"only a read-only one", mounts{pg, readOnly}, "/@pg", true, "", errReadOnly},
+		{"only another file system", mounts{pg, other}, "/@pg", true, "", errNoHome},
+		{"mounted by Docker", mounts{volume, top}, "/@pg", false, "/mnt", nil},
+		{"mounted by Docker, nothing else", mounts{volume}, "/@pg", false, "", errNoHome},
 	} {
-		got, err := tc.all.home(tc.via, tc.inside, tc.whole)
-		if got.point != tc.want || (tc.want == "") != errors.Is(err, errNoHome) {
-			t.Errorf("%s: home = %q, %v; want %q", tc.name, got.point, err, tc.want)
+		got, err := tc.all.home("0:1", tc.inside, tc.isAll)
+		if got.point != tc.want || !errors.Is(err, tc.err) || (tc.err == nil) != (err == nil) {
+			t.Errorf("%s: home = %q, %v; want %q, %v", tc.name, got.point, err, tc.want, tc.err)
+		}
+	}
+}
+
+func TestRepeats(t *testing.T) {
+	top := mount{dev: "0:1", root: "/", point: "/mnt"}
+	docker := mount{dev: "0:1", root: "/@docker", point: "/srv/docker"}
+	for _, tc := range []struct {
+		m    mount
+		want bool
+	}{
+		{mount{dev: "0:1", root: "/docker", point: "/mnt/docker"}, true},
+		{mount{dev: "0:1", root: "/@docker/x", point: "/srv/docker/x"}, true},
+		{mount{dev: "0:1", root: "/docker", point: "/mnt/docker2"}, false},
+		{mount{dev: "0:2", root: "/docker", point: "/mnt/docker"}, false},
+		{top, false},
+		{docker, false},
+	} {
+		if got := tc.m.repeats(top) || tc.m.repeats(docker); got != tc.want {
+			t.Errorf("%+v: repeats = %t", tc.m, got)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (g *group) open(ctx context.Context, all mounts, req driver.Request) error 
 			return fmt.Errorf("%s: is on the file system %s, not on %s", it.Dataset, m.pool, pool)
 		}
 		whole := slices.ContainsFunc(it.Volumes, func(v driver.Volume) bool { return v.Path == "." })
-		if m.home, err = all.home(m.via, m.inside, whole); err != nil {
+		if m.home, err = all.home(m.dev, m.inside, whole); err != nil {
 			return fmt.Errorf("%s: %w", it.Dataset, err)
 		}
 	}
@@ -128,7 +128,7 @@ func (m *member) look(all mounts, at string) error {
 	if st.Ino != firstFree {
 		return fmt.Errorf("is no subvolume: %w", driver.ErrNotSupported)
 	}
-	m.dev = st.Dev
+	m.id = st.Dev
 	var err error
 	if m.info, err = infoOf(m.src); err != nil {
 		return err
@@ -136,7 +136,8 @@ func (m *member) look(all mounts, at string) error {
 	if m.pool, err = fsUUID(m.src); err != nil {
 		return err
 	}
-	m.via, m.inside, err = all.containing(at)
+	via, inside, err := all.containing(at)
+	m.dev, m.inside = via.dev, inside
 	return err
 }
 

@@ -170,14 +170,6 @@ func TestFindings(t *testing.T) {
 			subvolume(t, filepath.Join(top, "alone"))
 			return mountAt(t, dev, mkdir(t, t.TempDir(), "_data"), "subvol=/alone")
 		}},
-		{"a mount read-only", driver.Error, "read-only", func(t *testing.T) string {
-			subvolume(t, filepath.Join(mkdir(t, top, "ro"), "data"))
-			at := mountAt(t, filepath.Join(top, "ro"), mkdir(t, t.TempDir(), "ro"), "bind")
-			if err := unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-				t.Fatal(err)
-			}
-			return filepath.Join(at, "data")
-		}},
 		{"among our own snapshots", driver.Error, "own snapshots", func(t *testing.T) string {
 			return mkdir(t, top, ".volsnap", "x")
 		}},
@@ -268,6 +260,33 @@ func takeAndSeal(t testing.TB, d driver.Driver, req driver.Request) []driver.Sna
 		t.Fatal(err)
 	}
 	return snaps
+}
+
+// TestBindMountsChangeNothing: dockerd mounts its data root on itself, and other bind mounts come and go.
+func TestBindMountsChangeNothing(t *testing.T) {
+	top := testhost.Btrfs(t, 512<<20)
+	root := subvolume(t, filepath.Join(top, "docker"))
+	pg := subvolume(t, filepath.Join(mkdir(t, root, "volumes", "pg"), "_data"))
+	mountAt(t, root, root, "bind")
+	mountAt(t, filepath.Join(root, "volumes"), mkdir(t, t.TempDir(), "view"), "bind")
+	seen := mountAt(t, pg, mkdir(t, t.TempDir(), "volumes", "pg", "_data"), "bind")
+	d := btrfs.New()
+	for _, at := range []string{pg, seen} {
+		place, err := d.Resolve(t.Context(), at)
+		if err != nil || place.Dataset.Name != pg || place.Path != "." || len(place.Findings) > 0 {
+			t.Errorf("Resolve(%s) = %+v, %v", at, place, err)
+		}
+	}
+	made := takeAndSeal(t, d, requestOf(t, 1, driver.Dataset{Kind: btrfs.Kind, Name: pg}))
+	if want := filepath.Join(top, ".volsnap"); !strings.HasPrefix(made[0].Name, want+"/pg-") {
+		t.Errorf("snapshot at %s, want it in %s", made[0].Name, want)
+	}
+	if err := errors.Join(unix.Unmount(seen, 0), unix.Unmount(root, unix.MNT_DETACH)); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, d, made[0].Dataset); len(got) != 1 || got[0].Name != made[0].Name || got[0].Dataset != made[0].Dataset {
+		t.Errorf("without the bind mounts: %+v", got)
+	}
 }
 
 // TestOnlyTheDisks lists the sets of a file system that came from another host, mounted by parts.

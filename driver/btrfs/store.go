@@ -51,28 +51,47 @@ func keyOf(inside string) string {
 // inStore reports whether a path lies in a store of snapshots.
 func inStore(at string) bool { return slices.Contains(strings.Split(at, "/"), storeName) }
 
-// errNoHome says that snapshots of a volume have no place outside of it.
-var errNoHome = errors.New("no other mount of its file system has room for snapshots outside of the volume")
+var (
+	errNoHome   = errors.New("no other mount of its file system has room for snapshots outside of the volume")
+	errReadOnly = errors.New("its file system is mounted read-only")
+)
 
-// home is the mount at whose top the snapshots of a dataset lie: the one through which it is reached, unless that one's
-// top is in a volume. Then it is, of the file system's other mounts, the one nearest to the file system's top.
-func (all mounts) home(via mount, inside string, whole bool) (mount, error) {
-	if !isVolume(via) && (!whole || via.root != inside) {
-		return via, nil
-	}
+// home is the mount at whose top the snapshots of the subvolume at inside lie: the nearest whole mount above it. If that
+// would be in the volume itself (all of the subvolume is one, and its top that of the mount) it is, of the file system's
+// other whole mounts, the one nearest to the file system's top.
+func (all mounts) home(dev, inside string, isAll bool) (mount, error) {
 	var best *mount
+	err := errNoHome
 	for _, m := range all {
-		if _, in := below(inside, m.root); in || m.dev != via.dev || isVolume(m) || m.has("ro") {
+		_, within := below(inside, m.root)
+		if m.dev != dev || !m.whole || within && (isAll || m.root != inside) {
 			continue
 		}
-		if best == nil || len(m.root) < len(best.root) {
+		if m.has("ro") {
+			err = errReadOnly
+			continue
+		}
+		if best == nil || m.nearer(inside, *best) {
 			best = &m
 		}
 	}
 	if best == nil {
-		return mount{}, fmt.Errorf("%s: %w", via.point, errNoHome)
+		return mount{}, err
 	}
 	return *best, nil
+}
+
+// nearer reports whether the snapshots of what lies at inside belong rather to the top of m than to that of o.
+func (m mount) nearer(inside string, o mount) bool {
+	_, above := below(m.root, inside)
+	_, aboveO := below(o.root, inside)
+	if above != aboveO {
+		return above
+	}
+	if above {
+		return len(m.root) > len(o.root)
+	}
+	return len(m.root) < len(o.root)
 }
 
 // isVolume reports whether Docker itself mounted this for a volume: DATA-ROOT/volumes/NAME/_data.

@@ -37,10 +37,10 @@ type member struct {
 	record
 	ds     driver.Dataset
 	src    *os.File // the top of the subvolume
-	dev    uint64   // its st_dev, which no other subvolume has
+	id     uint64   // its st_dev, which no other subvolume has
 	info   subvol
 	pool   string
-	via    mount  // through which it is reached
+	dev    string // of the file system, see mount
 	inside string // its path from the top of the file system
 	home   mount
 	dir    *os.File // where the snapshot will be
@@ -83,7 +83,7 @@ func (m *member) take(ctx context.Context) error {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Lstat(m.ds.Name, &st); err != nil || st.Dev != m.dev || st.Ino != firstFree {
+	if err := unix.Lstat(m.ds.Name, &st); err != nil || st.Dev != m.id || st.Ino != firstFree {
 		return errors.Join(err, fmt.Errorf("it was replaced meanwhile: %w", driver.ErrNotFound))
 	}
 	err := makeSnapshot(m.src, m.dir, m.name(), true)
