@@ -34,12 +34,19 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 		}
 		i += used
 	}
-	out := append([]string{argv[0]}, a.global...)
-	out = append(append(out, a.path...), a.local...)
+	return append([]string{argv[0]}, a.line()...), nil
+}
+
+// line is what was read, in order. Whoever asks for help gets it, and nothing else happens.
+func (a *arranging) line() []string {
+	if a.helping || a.seen["help"] {
+		return append(a.path, "--help")
+	}
+	out := append(append(a.global, a.path...), a.local...)
 	if len(a.words) > 0 {
 		out = append(append(out, "--"), a.words...)
 	}
-	return out, nil
+	return out
 }
 
 type arranging struct {
@@ -47,6 +54,7 @@ type arranging struct {
 	command  *cli.Command   // the innermost that was named
 	commands []*cli.Command // that may be named next
 	seen     map[string]bool
+	helping  bool // the first word is "help": those that follow name a command
 
 	global, path, local, words []string
 }
@@ -61,15 +69,14 @@ func (a *arranging) word(w string) error {
 			}
 		}
 	}
-	if w == "help" && a.command == nil {
-		a.path, a.commands = append(a.path, w), nil
-		a.command = &cli.Command{Name: "help"}
+	if w == "help" && a.command == nil && !a.helping {
+		a.helping = true
 		return nil
 	}
 	if a.command == nil {
 		return usagef("%q is no command; `volsnap help` lists them", w)
 	}
-	if len(a.commands) > 0 {
+	if a.helping || len(a.commands) > 0 {
 		return usagef("%q is no command of `volsnap %s`", w, strings.Join(a.path, " "))
 	}
 	a.words = append(a.words, w)
@@ -78,7 +85,7 @@ func (a *arranging) word(w string) error {
 
 // option takes an option, with its value if that stands apart, and says how many more arguments it used.
 func (a *arranging) option(arg string, rest []string) (used int, err error) {
-	name, _, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+	name, value, joined := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
 	flag, global := a.find(name)
 	if flag == nil {
 		return 0, usagef("unknown option %s%s", arg, a.where())
@@ -89,11 +96,14 @@ func (a *arranging) option(arg string, rest []string) (used int, err error) {
 	}
 	a.seen[key] = true
 	take := []string{arg}
-	if doc, ok := flag.(cli.DocGenerationFlag); ok && doc.TakesValue() && !joined {
-		if len(rest) == 0 {
-			return 0, usagef("option %s needs a value", arg)
-		}
+	doc, ok := flag.(cli.DocGenerationFlag)
+	switch takes := ok && doc.TakesValue(); {
+	case takes && !joined && len(rest) == 0:
+		return 0, usagef("option %s needs a value", arg)
+	case takes && !joined:
 		take, used = append(take, rest[0]), 1
+	case !takes && joined && value != "true" && value != "false":
+		return 0, usagef("option --%s takes no value but true or false, not %q", key, value)
 	}
 	if global {
 		a.global = append(a.global, take...)
@@ -121,7 +131,7 @@ func (a *arranging) find(name string) (flag cli.Flag, global bool) {
 
 func (a *arranging) where() string {
 	if len(a.path) == 0 {
-		return "; an option of a command stands after the command"
+		return "; `volsnap help` lists those of all commands, and those of one command stand after it"
 	}
 	return fmt.Sprintf(" of `volsnap %s`; `volsnap %s --help` lists them", strings.Join(a.path, " "), strings.Join(a.path, " "))
 }
@@ -135,10 +145,20 @@ func has(f cli.Flag, name string) bool {
 	return false
 }
 
+// needed refuses to go on without options that have no default. (The library's own check prints help and no usage error.)
+func needed(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if !c.IsSet(name) {
+			return usagef("`%s` needs the option --%s", c.Command.HelpName, name)
+		}
+	}
+	return nil
+}
+
 // noArguments refuses arguments where a command takes none.
 func noArguments(c *cli.Context) error {
 	if c.NArg() > 0 {
-		return usagef("`volsnap %s` takes no argument, and got %q", c.Command.FullName(), c.Args().First())
+		return usagef("`%s` takes no argument, and got %q", c.Command.HelpName, c.Args().First())
 	}
 	return nil
 }
@@ -146,7 +166,7 @@ func noArguments(c *cli.Context) error {
 // arguments are exactly the named ones.
 func arguments(c *cli.Context, names ...string) ([]string, error) {
 	if c.NArg() != len(names) {
-		return nil, usagef("`volsnap %s` takes %s; %d given", c.Command.FullName(), strings.Join(names, " and "), c.NArg())
+		return nil, usagef("`%s` takes %s, and got %d arguments; quote what has spaces", c.Command.HelpName, strings.Join(names, " and "), c.NArg())
 	}
 	return c.Args().Slice(), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,8 +16,11 @@ import (
 func (p *program) deadManCommand() *cli.Command {
 	return &cli.Command{
 		Name: "dead-man", Hidden: true,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "journal", Required: true}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "journal"}},
 		Action: func(c *cli.Context) error {
+			if err := errors.Join(noArguments(c), needed(c, "journal")); err != nil {
+				return err
+			}
 			signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // they end the run; the dead-man ends after it
 			// Out of memory, the kernel should take another one. Without the right to ask for that, it stays as it is.
 			_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0)

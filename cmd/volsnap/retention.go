@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -22,8 +23,8 @@ func (p *program) retentionCommand() *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name: "simulate", Usage: "print what a policy keeps of sets of given times, and why",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "keep", Usage: "the `POLICY`, for example last=2,daily=7,within=48h", Required: true},
-				&cli.StringFlag{Name: "times", Usage: "`FILE` with one RFC 3339 time a line; - is stdin", Required: true},
+				&cli.StringFlag{Name: "keep", Usage: "the `POLICY`, for example last=2,daily=7,within=48h"},
+				&cli.StringFlag{Name: "times", Usage: "`FILE` with one RFC 3339 time a line; - is stdin"},
 				&cli.StringFlag{Name: "zone", Usage: "time `ZONE` of the calendar, for example Europe/Berlin (default: this host's)"},
 				jsonFlag,
 			},
@@ -40,7 +41,7 @@ type verdictJSON struct {
 }
 
 func (p *program) simulate(c *cli.Context) error {
-	if err := noArguments(c); err != nil {
+	if err := errors.Join(noArguments(c), needed(c, "keep", "times")); err != nil {
 		return err
 	}
 	policy, err := retention.ParseKeep(c.String("keep"))
@@ -59,7 +60,7 @@ func (p *program) simulate(c *cli.Context) error {
 	}
 	out := []verdictJSON{}
 	for _, v := range policy.Apply(items, loc) {
-		out = append(out, verdictJSON{Time: v.Item.Time, Keep: v.Keep, Reasons: append([]string{}, v.Reasons...)})
+		out = append(out, verdictJSON{Time: v.Item.Time.UTC(), Keep: v.Keep, Reasons: append([]string{}, v.Reasons...)})
 	}
 	if c.Bool("json") {
 		return p.printJSON(out)
