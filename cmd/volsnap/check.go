@@ -33,10 +33,12 @@ func (p *program) check(c *cli.Context) error {
 		return err
 	}
 	out := []checkJSON{}
-	bad := false
+	bad := map[string]bool{} // apps that would fail; "" is the host
 	add := func(app string, problems []engine.Problem) {
 		for i, q := range problemsJSON(problems) {
-			bad = bad || problems[i].Level == driver.Error
+			if problems[i].Level == driver.Error {
+				bad[app] = true
+			}
 			out = append(out, checkJSON{App: app, problemJSON: q})
 		}
 	}
@@ -49,10 +51,14 @@ func (p *program) check(c *cli.Context) error {
 	if printErr := p.printChecks(c, out); printErr != nil {
 		return printErr
 	}
-	if err == nil && bad {
+	switch {
+	case err != nil || len(bad) == 0:
+		return err
+	case !bad[""] && len(bad) < len(apps):
+		return statusError(exitPartly)
+	default:
 		return statusError(exitFailed)
 	}
-	return err
 }
 
 func (p *program) printChecks(c *cli.Context, out []checkJSON) error {

@@ -86,7 +86,7 @@ type database struct{ Container, User, Database string }
 func (a starterApp) First() string {
 	var names []string
 	for _, v := range a.Databased {
-		names = append(names, v.Name)
+		names = append(names, quoteYAML(v.Name))
 	}
 	return strings.Join(names, ", ")
 }
@@ -149,7 +149,7 @@ func writtenBinds(project inventory.Project) []string {
 }
 
 func isData(path string) bool {
-	for _, system := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run", "/var/run", "/proc", "/sys", "/dev", "/tmp", "/boot"} {
+	for _, system := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/run", "/var/run", "/proc", "/sys", "/dev", "/boot"} {
 		if path == "/" || path == system || strings.HasPrefix(path, system+"/") {
 			return false
 		}
@@ -158,7 +158,7 @@ func isData(path string) bool {
 	return err == nil && (info.IsDir() || info.Mode().IsRegular())
 }
 
-var starterTemplate = template.Must(template.New("starter").Funcs(template.FuncMap{"quote": quoteYAML}).Parse(`# volsnap configuration, made by looking at what runs. Read it, correct it, then: volsnap check
+var starterTemplate = template.Must(template.New("starter").Funcs(template.FuncMap{"quote": quoteYAML, "text": text}).Parse(`# volsnap configuration, made by looking at what runs. Read it, correct it, then: volsnap check
 version: 1
 # metrics: /var/lib/prometheus/node-exporter/volsnap.prom
 
@@ -181,7 +181,7 @@ apps:
       - path: {{quote .}}          # bind-mounted; take it out if it can be made again
 {{- end}}
 {{- range .Unusable}}
-      # left out: {{.Name}}: {{.Problem}}
+      # left out: {{text .Name}}: {{text .Problem}}
 {{- end}}
     freeze:
       limit: 10s               # the longest pause; past it the set is given up and all is thawed

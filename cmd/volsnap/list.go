@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/driver"
@@ -52,7 +53,7 @@ func (p *program) printSets(c *cli.Context, sets []snapset.Set) error {
 			class = "INCOMPLETE"
 		}
 		rows = append(rows, table.Row{
-			s.ID, m.Created.Local().Format(time.DateTime), class, len(m.Members), text(m.Label), text(strings.Join(m.Pins, ", ")),
+			s.ID, m.Created.Local().Format(time.DateTime), class, len(m.Members), m.Label, strings.Join(m.Pins, ", "),
 		})
 	}
 	return p.printTable(table.Row{"set", "created", "consistency", "volumes", "label", "pins"}, rows)
@@ -89,6 +90,9 @@ func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
 	if err != nil {
 		return snapset.Set{}, err
 	}
+	if _, err := h.engine.Store.Read(id); err != nil {
+		zerolog.Ctx(c.Context).Warn().Err(err).Msg("the manifest is lost; what follows is what the snapshots carry")
+	}
 	return h.engine.Set(c.Context, id)
 }
 
@@ -108,10 +112,10 @@ func (p *program) printManifest(m *snapset.Manifest) error {
 		lines = append(lines, "  pause        "+ms(m.PauseMS))
 	}
 	for _, c := range m.Containers {
-		lines = append(lines, "    "+c.Step+" "+c.Name+" "+ms(c.PausedMS))
+		lines = append(lines, "    "+text(c.Step+" "+c.Name)+" "+ms(c.PausedMS))
 	}
 	for _, cp := range m.Checkpoints {
-		lines = append(lines, "  checkpoint   "+cp.Container+" at "+cp.LSN+" in "+ms(cp.TookMS))
+		lines = append(lines, "  checkpoint   "+text(cp.Container+" at "+cp.LSN)+" in "+ms(cp.TookMS))
 	}
 	if err := p.printf("%s\n", strings.Join(lines, "\n")); err != nil {
 		return err
@@ -122,7 +126,7 @@ func (p *program) printManifest(m *snapset.Manifest) error {
 		if v.OrderedBy != "" {
 			order += " (" + string(v.OrderedBy) + ")"
 		}
-		rows = append(rows, table.Row{text(v.Volume), text(v.Snapshot), text(v.Path), v.GUID, order})
+		rows = append(rows, table.Row{v.Volume, v.Snapshot, v.Path, v.GUID, order})
 	}
 	return p.printTable(table.Row{"volume", "snapshot", "path in it", "guid", "not older than"}, rows)
 }

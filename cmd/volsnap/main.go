@@ -63,6 +63,11 @@ type partlyError struct{ error }
 
 func (p partlyError) Unwrap() error { return p.error }
 
+// failedError is returned when all of several apps failed, though not all for the same reason.
+type failedError struct{ error }
+
+func (f failedError) Unwrap() error { return f.error }
+
 func (p *program) main(ctx context.Context, argv []string) int {
 	app := p.app()
 	argv, err := arrange(app, argv)
@@ -89,6 +94,7 @@ func exitStatus(ctx context.Context, err error) int {
 		status statusError
 		usage  usageError
 		partly partlyError
+		failed failedError
 	)
 	switch {
 	case err == nil:
@@ -101,7 +107,7 @@ func exitStatus(ctx context.Context, err error) int {
 		return exitUsage
 	case errors.As(err, &partly):
 		return exitPartly
-	case errors.Is(err, state.ErrLocked):
+	case !errors.As(err, &failed) && errors.Is(err, state.ErrLocked):
 		return exitLocked
 	default:
 		return exitFailed

@@ -1,21 +1,42 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
-// printJSON writes one document.
+// printJSON writes one document. Characters that could move a terminal's cursor are escaped, which changes no value.
 func (p *program) printJSON(v any) error {
-	enc := json.NewEncoder(p.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	return p.printf("%s", escaped(b.String()))
+}
+
+// escaped is a JSON text with what is not printable in its strings as \u. The encoder has done that below U+0020.
+func escaped(doc string) string {
+	var b strings.Builder
+	for _, r := range doc {
+		if r == '\n' || unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 func (p *program) printf(format string, args ...any) error {
@@ -23,12 +44,19 @@ func (p *program) printf(format string, args ...any) error {
 	return err
 }
 
-// printTable writes aligned columns without lines.
+// printTable writes aligned columns without lines. Every row stays on one line, whatever is in its cells.
 func (p *program) printTable(header table.Row, rows []table.Row) error {
 	w := table.NewWriter()
 	w.SetStyle(table.Style{Box: table.BoxStyle{PaddingRight: "  "}})
 	w.AppendHeader(header)
-	w.AppendRows(rows)
+	for _, row := range rows {
+		for i, cell := range row {
+			if s, ok := cell.(string); ok {
+				row[i] = text(s)
+			}
+		}
+		w.AppendRow(row)
+	}
 	out := w.Render()
 	for line := range strings.Lines(out) {
 		if err := p.printf("%s\n", strings.TrimRight(line, " \n")); err != nil {

@@ -41,7 +41,7 @@ func (p *program) pinning(c *cli.Context) (h *host, id driver.SetID, reason stri
 		return nil, "", "", err
 	}
 	if err := driver.CheckPin(args[1]); err != nil {
-		return nil, "", "", usageError{err}
+		return nil, "", "", usagef("reason %s: want 1 to 200 bytes of UTF-8 without control characters", short(args[1]))
 	}
 	h, err = p.open(c, true)
 	return h, id, args[1], err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -108,7 +109,11 @@ func problemsJSON(problems []engine.Problem) []problemJSON {
 }
 
 func (p *program) printPlan(plan *engine.Plan) error {
-	if err := p.printf("app %s: one set of %d volumes, expected to be %s\n\n", plan.App.Name, len(plan.Members), plan.Consistency); err != nil {
+	volumes := "1 volume"
+	if n := len(plan.Members); n != 1 {
+		volumes = fmt.Sprintf("%d volumes", n)
+	}
+	if err := p.printf("app %s: one set of %s, expected to be %s\n\n", plan.App.Name, volumes, plan.Consistency); err != nil {
 		return err
 	}
 	var rows []table.Row
@@ -126,11 +131,11 @@ func (p *program) printPlan(plan *engine.Plan) error {
 		return err
 	}
 	for _, q := range plan.Problems {
-		if err := p.printf("%s: %s: %s\n", q.Level, q.About, q.What); err != nil {
+		if err := p.printf("%s: %s: %s\n", q.Level, text(q.About), text(q.What)); err != nil {
 			return err
 		}
 		if q.Mend != "" {
-			if err := p.printf("  mend: %s\n", q.Mend); err != nil {
+			if err := p.printf("  mend: %s\n", text(q.Mend)); err != nil {
 				return err
 			}
 		}
@@ -142,12 +147,12 @@ func (p *program) printSteps(plan *engine.Plan) error {
 	lines := []string{"", "prepare  (nobody waits)"}
 	for _, s := range plan.Steps {
 		if s.Kind == "postgres" {
-			lines = append(lines, "  "+strings.Join(s.Containers, ", ")+": "+s.Detail)
+			lines = append(lines, "  "+text(strings.Join(s.Containers, ", ")+": "+s.Detail))
 		}
 	}
 	lines = append(lines, "  flush the file systems", "freeze")
 	for _, s := range plan.Steps {
-		lines = append(lines, "  "+s.Kind+" "+strings.Join(s.Containers, ", ")+": "+s.Detail)
+		lines = append(lines, "  "+text(s.Kind+" "+strings.Join(s.Containers, ", ")+": "+s.Detail))
 	}
 	if len(plan.Steps) == 0 {
 		lines = append(lines, "  nothing: writers go on")

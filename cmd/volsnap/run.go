@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,7 +15,7 @@ import (
 func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "take a set, then prune by policy; for the nightly timer", ArgsUsage: "[APP...]",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and what would be pruned, and stop"}, jsonFlag},
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop; see also volsnap prune --dry-run"}, jsonFlag},
 		Action: p.run,
 	}
 }
@@ -30,6 +31,9 @@ func (p *program) run(c *cli.Context) error {
 	}
 	if c.Bool("dry-run") {
 		return p.plan(c, h)
+	}
+	if info, err := os.Stat(h.config.Metrics); err == nil && info.IsDir() {
+		return usagef("metrics: %q is a directory: name a file in it, such as volsnap.prom", h.config.Metrics)
 	}
 	reports := []report.Run{}
 	err = p.withProgress(c, h, func(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -20,6 +21,7 @@ import (
 	"github.com/volsnap/volsnap/driver/btrfs"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/inventory"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -96,7 +98,30 @@ func override(c *cli.Context, name string, dir *string) error {
 	return nil
 }
 
+// ours refuses a directory in which others than root can write: a freeze journal names commands, and whoever can put one
+// there has them run.
+func ours(what, dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return usagef("%s: %w", what, err)
+	}
+	if !info.IsDir() {
+		return usagef("%s: %q is not a directory", what, dir)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return usagef("%s: others than root can write in %q: make it root's alone (chown root, chmod go-w), or name another one", what, dir)
+	}
+	return nil
+}
+
 func (h *host) wire(c *cli.Context) error {
+	if err := errors.Join(ours("state directory", h.state), ours("run directory", h.run)); err != nil {
+		return err
+	}
 	d, err := docker.New("")
 	if err != nil {
 		return usageError{err}
@@ -177,6 +202,7 @@ func engineApp(a config.App) engine.App {
 // eachApp calls fn for one app after the other. One that fails does not keep the others from their turn.
 func eachApp(ctx context.Context, apps []engine.App, fn func(context.Context, engine.App) error) error {
 	var errs []error
+	locked := 0
 	for _, a := range apps {
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())
@@ -185,11 +211,17 @@ func eachApp(ctx context.Context, apps []engine.App, fn func(context.Context, en
 		log := zerolog.Ctx(ctx).With().Str("app", a.Name).Logger()
 		if err := fn(log.WithContext(ctx), a); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", a.Name, err))
+			if errors.Is(err, state.ErrLocked) {
+				locked++
+			}
 		}
 	}
 	err := errors.Join(errs...)
-	if len(errs) > 0 && len(errs) < len(apps) {
+	switch {
+	case len(errs) > 0 && len(errs) < len(apps):
 		return partlyError{err}
+	case locked > 0 && locked < len(errs):
+		return failedError{err}
 	}
 	return err
 }

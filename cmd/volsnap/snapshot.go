@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,15 +55,18 @@ func (p *program) snapshot(c *cli.Context) error {
 
 // checkText refuses labels and reasons that could not be kept or shown.
 func checkText(c *cli.Context, opt engine.TakeOptions) error {
-	if c.IsSet("label") {
-		if err := driver.CheckPin(opt.Label); err != nil {
-			return usagef("--label: %w", err)
-		}
-	}
-	if c.IsSet("pin") {
-		if err := driver.CheckPin(opt.Pin); err != nil {
-			return usagef("--pin: %w", err)
+	for name, value := range map[string]string{"label": opt.Label, "pin": opt.Pin} {
+		if c.IsSet(name) && driver.CheckPin(value) != nil {
+			return usagef("--%s %s: want 1 to 200 bytes of UTF-8 without control characters", name, short(value))
 		}
 	}
 	return nil
+}
+
+// short quotes what an operator gave, without filling the screen with it.
+func short(s string) string {
+	if len(s) > 100 {
+		return fmt.Sprintf("%q... (%d bytes)", s[:80], len(s))
+	}
+	return fmt.Sprintf("%q", s)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,10 +30,10 @@ func (p *program) statusCommand() *cli.Command {
 			if c.Bool("check") {
 				return p.plugin(c, out, err)
 			}
-			if err != nil {
+			if out == nil {
 				return err
 			}
-			return p.printStatus(c, out)
+			return errors.Join(err, p.printStatus(c, out))
 		},
 	}
 }
@@ -69,8 +70,13 @@ func (p *program) status(c *cli.Context) ([]statusJSON, error) {
 			return err
 		}
 		last, err := report.Load(h.state, app.Name)
+		if err != nil {
+			health.Problems = append(health.Problems, engine.Problem{About: app.Name, Finding: driver.Finding{
+				Level: driver.Warning, What: err.Error(), Mend: "remove it; the next run writes it anew",
+			}})
+		}
 		out = append(out, newStatusJSON(health, last))
-		return err
+		return nil
 	})
 	return out, err
 }

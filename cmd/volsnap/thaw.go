@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/config"
@@ -47,6 +48,7 @@ func (p *program) thaw(c *cli.Context) error {
 	errs := []error{broken}
 	for _, app := range apps {
 		if !driver.ValidApp(app) {
+			zerolog.Ctx(c.Context).Warn().Str("name", app).Msg("left a journal alone that is not volsnap's: it is named for no app")
 			continue
 		}
 		thawed, err := h.engine.Thaw(c.Context, app)
