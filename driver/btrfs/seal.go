@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // Seal implements driver.Taker.
@@ -101,6 +102,7 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 	}
 	for _, one := range s {
 		if key := st.keyOpen(one); key != nil && !stays[one.Set] {
+			fault.Point("before removal of a seal")
 			failed = append(failed, remove(key, one.Set.SnapshotName()+sealedExt))
 		}
 	}
