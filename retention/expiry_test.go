@@ -52,8 +52,11 @@ func TestExpiryAgainstWalk(t *testing.T) {
 func TestExpiry(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 11, n, 2, 0, 0, 0, time.UTC) }
 	items := []retention.Item{
-		{ID: "21", Time: day(21)}, {ID: "20", Time: day(20)}, {ID: "19", Time: day(19)},
-		{ID: "18", Time: day(18), Pins: []string{"audit"}}, {ID: "15", Time: day(15)},
+		{ID: "21", Time: day(21)},
+		{ID: "20", Time: day(20)},
+		{ID: "19", Time: day(19)},
+		{ID: "18", Time: day(18), Pins: []string{"audit"}},
+		{ID: "15", Time: day(15)},
 	}
 	for _, c := range []struct {
 		name, keep, id string
