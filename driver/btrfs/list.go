@@ -49,54 +49,6 @@ func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.
 	return out, nil
 }
 
-// wants are the datasets that were asked for; nil is all of them.
-type wants struct {
-	places map[place]driver.Dataset // those that are there now
-	names  map[string]driver.Dataset
-}
-
-func wanted(all mounts, ds []driver.Dataset) (*wants, error) {
-	if len(ds) == 0 {
-		return nil, nil
-	}
-	w := &wants{places: map[place]driver.Dataset{}, names: map[string]driver.Dataset{}}
-	for _, one := range ds {
-		if one.Kind != Kind {
-			return nil, fmt.Errorf("%s: %w", one, driver.ErrNotSupported)
-		}
-		w.names[one.Name] = one
-		if m, inside, err := all.containing(one.Name); err == nil {
-			w.places[place{m.dev, inside}] = one
-		}
-	}
-	return w, nil
-}
-
-// as is the dataset as the caller knows it, if it was asked for.
-func (w *wants) as(dev, inside, name string) (driver.Dataset, bool) {
-	if w == nil {
-		return driver.Dataset{Kind: Kind, Name: name}, true
-	}
-	if ds, ok := w.places[place{dev, inside}]; ok {
-		return ds, true
-	}
-	ds, ok := w.names[name]
-	return ds, ok
-}
-
-// skips reports whether a directory can hold nothing that was asked for.
-func (w *wants) skips(key string) bool {
-	if w == nil || len(w.places) < len(w.names) {
-		return false
-	}
-	for at := range w.places {
-		if keyOf(at.inside) == key {
-			return false
-		}
-	}
-	return true
-}
-
 type lister struct {
 	mounts mounts
 	want   *wants
@@ -172,65 +124,6 @@ func (l lister) listFS(ctx context.Context, tops mounts) ([]driver.Snapshot, err
 		k.found = in[k.at]
 	}
 	return l.read(ctx, dirs)
-}
-
-// keyDir is an open directory of a store, and the subvolumes in it that are named like snapshots.
-type keyDir struct {
-	dir   *os.File
-	mount mount
-	at    dirOf
-	found []subvol
-}
-
-func (l lister) openKeys(m mount) ([]*keyDir, error) {
-	top, err := openDir(m.point)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = top.Close() }()
-	store, err := openPrivate(top, storeName)
-	if errors.Is(err, driver.ErrForeign) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil, nil // somebody else's
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = store.Close() }()
-	names, err := store.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
-	var out []*keyDir
-	for _, key := range names {
-		if !keyPattern.MatchString(key) || l.want.skips(key) {
-			continue
-		}
-		k, err := openKey(store, key, m)
-		if err != nil {
-			return out, err
-		}
-		if k != nil {
-			out = append(out, k)
-		}
-	}
-	return out, nil
-}
-
-func openKey(store *os.File, key string, m mount) (*keyDir, error) {
-	dir, err := openPrivate(store, key)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrForeign) || errors.Is(err, unix.ENOTDIR) ||
-		errors.Is(err, unix.ELOOP) {
-		return nil, nil // gone meanwhile, or somebody else's
-	}
-	if err != nil {
-		return nil, err
-	}
-	var st unix.Stat_t
-	tree, err := treeOf(dir)
-	if err = errors.Join(err, unix.Fstat(int(dir.Fd()), &st)); err != nil {
-		return nil, errors.Join(err, dir.Close())
-	}
-	return &keyDir{dir: dir, mount: m, at: dirOf{tree, st.Ino}}, nil
 }
 
 // read reads the records of what was found, some at a time.
