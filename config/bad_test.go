@@ -91,6 +91,8 @@ func TestBadBytes(t *testing.T) {
 		{"long line", "version: 1 #" + strings.Repeat(" ", 4096) + "\n", "volsnap.yaml:1: the line is longer than 4096 bytes"},
 		{"tabs", "version: 1\napps:\n\tblog:\n\t\tproject: blog\n", "volsnap.yaml:3: a tab in the indentation: YAML takes only spaces there\n" +
 			"volsnap.yaml:4: a tab in the indentation: YAML takes only spaces there"},
+		{"a panic of other versions", "key:\n}", "volsnap.yaml:1: version: is missing: write version: 1\nvolsnap.yaml:1: apps: is missing: at least one app is needed\n" +
+			"volsnap.yaml:2: key: unknown key (keys: version, state_dir, run_dir, metrics, apps)"}, // goccy/go-yaml#890
 		{"deep", "a: " + strings.Repeat("[", 17), "volsnap.yaml:1: more than 16 levels deep"},
 		{"deep blocks", "a:\n" + strings.Repeat("- ", 2000) + "a\n", "volsnap.yaml:2: more than 16 levels deep"},
 	} {
