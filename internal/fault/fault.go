@@ -3,7 +3,7 @@
 // the kill tests alone, it does at a chosen point what the environment says:
 //
 //	VOLSNAP_FAULT_LOG=FILE          append the name of every point that is passed
-//	VOLSNAP_FAULT=MODE@N            at the Nth point, counted from 1: kill, term, panic or hang
+//	VOLSNAP_FAULT=MODE@N            at the Nth point, counted from 1: kill, term, panic, hang or stop
 //
 // The dead-man, though it is the same binary with the same environment, passes no points: it is what the tests rely on.
 package fault

@@ -39,5 +39,7 @@ func Point(name string) {
 		panic("fault point " + name)
 	case "hang":
 		select {}
+	case "stop":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	}
 }
