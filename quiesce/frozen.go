@@ -64,7 +64,9 @@ func (f Freezer) hold(ctx context.Context, steps []Step, fn func(context.Context
 	if err := f.Guard.Arm(entries, f.Limit); err != nil {
 		return Pause{}, errors.Join(fmt.Errorf("arm the dead-man: %w", err), f.Guard.Disarm())
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, f.Limit, ErrLimit)
+	// Not WithTimeoutCause: net/http returns the cause in place of DeadlineExceeded, and then an engine that was slow would
+	// look like one that is away.
+	limited, cancel := context.WithTimeout(ctx, f.Limit)
 	defer cancel()
 	done := make(chan outcome, 1)
 	go func() { done <- attempt(func() error { return freezeAll(limited, steps, h, fn) }) }()
@@ -81,12 +83,20 @@ func (f Freezer) hold(ctx context.Context, steps []Step, fn func(context.Context
 		out = <-done
 		thawErr = errors.Join(thawErr, f.thaw(ctx, h)) // a step may have frozen something while we thawed
 	}
-	if cause := context.Cause(limited); cause != nil && out.err != nil && !errors.Is(out.err, cause) {
+	if cause := whyEnded(ctx, limited); cause != nil && out.err != nil && !errors.Is(out.err, cause) {
 		out.err = fmt.Errorf("%w: %w", cause, out.err)
 	} else if late && out.err == nil {
 		out.err = cause
 	}
 	return f.finish(h, out, thawErr)
+}
+
+// whyEnded is nil while the freeze may go on.
+func whyEnded(ctx, limited context.Context) error {
+	if limited.Err() != nil && ctx.Err() == nil {
+		return ErrLimit
+	}
+	return ctx.Err()
 }
 
 func (f Freezer) finish(h *Hold, out outcome, thawErr error) (Pause, error) {
