@@ -68,14 +68,14 @@ func (at *located) shared() []driver.Finding {
 			others = append(others, quote(e.Name()))
 		}
 	}
-	also := ""
-	if len(others) > 0 {
-		also = "; the snapshot also holds " + listFew(others)
+	also := "the snapshot also holds " + listFew(others)
+	switch {
+	case err != nil:
+		also = "what else the snapshot holds cannot be read: " + err.Error()
+	case len(others) == 0:
+		return nil // as Docker's _data in a subvolume of the volume's name
 	}
-	if err != nil {
-		also = "; what else it holds cannot be read: " + err.Error()
-	}
-	return one(driver.Note, "", "%s is a plain directory of the larger subvolume %s%s", at.real, at.name, also)
+	return one(driver.Note, "", "%s lies in the larger subvolume %s; %s", at.real, at.name, also)
 }
 
 // nested finds subvolumes in the volume: a snapshot has empty directories in their places.

@@ -84,6 +84,10 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		return fmt.Errorf("unseal: %w", classify(err))
 	}
 	defer st.close()
+	busy, err := mountedSomewhere()
+	if err != nil {
+		return fmt.Errorf("unseal: %w", err)
+	}
 	var failed []error
 	stays := map[driver.SetID]bool{}
 	for _, one := range s {
@@ -93,7 +97,7 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		}
 		if err == nil {
 			closeAll(p.dir)
-			err = p.pinned()
+			err = p.free(busy)
 		}
 		if err != nil {
 			stays[one.Set] = true
@@ -107,6 +111,14 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		}
 	}
 	return errors.Join(append(failed, st.commit())...)
+}
+
+// free is ErrBusy for a snapshot that is pinned or mounted.
+func (p *spot) free(busy func(place) bool) error {
+	if busy(place{p.mount.dev, p.inside}) {
+		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	}
+	return p.pinned()
 }
 
 func (p *spot) pinned() error {

@@ -64,8 +64,8 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		if errors.Is(err, driver.ErrNotFound) {
 			continue
 		}
-		if err == nil && len(have.Pins) > 0 {
-			err = fmt.Errorf("pinned by %q: %w", have.Pins, driver.ErrBusy)
+		if err == nil {
+			err = have.free()
 		}
 		if err != nil {
 			stays[one.Set] = true
@@ -101,19 +101,28 @@ func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
 	return errors.Join(failed...)
 }
 
+// free is ErrBusy for a snapshot that is pinned or mounted.
+func (s *snapshot) free() error {
+	switch {
+	case len(s.Pins) > 0:
+		return fmt.Errorf("pinned by %q: %w", s.Pins, driver.ErrBusy)
+	case s.mounts > 0:
+		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	}
+	return nil
+}
+
 func (d *Driver) destroy(s driver.Snapshot) error {
 	have, err := d.ours(s)
 	if errors.Is(err, driver.ErrNotFound) {
 		return nil
 	}
 	d.violations.destroy(s, have, err)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = have.free()
+	}
+	if err != nil {
 		return err
-	case len(have.Pins) > 0:
-		return fmt.Errorf("pinned by %q: %w", have.Pins, driver.ErrBusy)
-	case have.mounts > 0:
-		return fmt.Errorf("mounted: %w", driver.ErrBusy)
 	}
 	return d.effect("destroy", s.Name, func() { delete(d.snaps, s.Name) })
 }

@@ -104,6 +104,10 @@ var pruneCases = []testCase{
 			s.Errorf("Destroy: %v, want ErrBusy", err)
 		}
 		s.equal("it stays, the other went", names(s.list(ds)), []string{one.Name})
+		if err := s.st.Driver().Unseal(s.ctx, one); !errors.Is(err, driver.ErrBusy) {
+			s.Errorf("Unseal: %v, want ErrBusy", err)
+		}
+		s.equal("it is as sealed as before", s.list(ds)[0].Sealed, true)
 		s.must(unmount(s.ctx))
 		s.must(s.d.Destroy(s.ctx, one))
 	}},
