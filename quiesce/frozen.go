@@ -68,8 +68,13 @@ func (f Freezer) hold(ctx context.Context, steps []Step, fn func(context.Context
 	// look like one that is away.
 	limited, cancel := context.WithTimeout(ctx, f.Limit)
 	defer cancel()
+	deadline, _ := limited.Deadline()
 	done := make(chan outcome, 1)
-	go func() { done <- attempt(func() error { return freezeAll(limited, steps, h, fn) }) }()
+	go func() {
+		out := attempt(func() error { return freezeAll(limited, steps, h, fn) })
+		out.late = !time.Now().Before(deadline) // and maybe thawed by the dead-man by now: this process may have been stopped
+		done <- out
+	}()
 
 	var out outcome
 	late := false
@@ -83,20 +88,16 @@ func (f Freezer) hold(ctx context.Context, steps []Step, fn func(context.Context
 		out = <-done
 		thawErr = errors.Join(thawErr, f.thaw(ctx, h)) // a step may have frozen something while we thawed
 	}
-	if cause := whyEnded(ctx, limited); cause != nil && out.err != nil && !errors.Is(out.err, cause) {
+	cause := ctx.Err()
+	if cause == nil && out.late {
+		cause = ErrLimit
+	}
+	if cause != nil && out.err != nil && !errors.Is(out.err, cause) {
 		out.err = fmt.Errorf("%w: %w", cause, out.err)
-	} else if late && out.err == nil {
+	} else if (late || out.late) && out.err == nil {
 		out.err = cause
 	}
 	return f.finish(h, out, thawErr)
-}
-
-// whyEnded is nil while the freeze may go on.
-func whyEnded(ctx, limited context.Context) error {
-	if limited.Err() != nil && ctx.Err() == nil {
-		return ErrLimit
-	}
-	return ctx.Err()
 }
 
 func (f Freezer) finish(h *Hold, out outcome, thawErr error) (Pause, error) {
@@ -154,6 +155,7 @@ func freezeAll(ctx context.Context, steps []Step, h *Hold, fn func(context.Conte
 
 type outcome struct {
 	err      error
+	late     bool // it ended after the limit
 	panicked any
 	stack    []byte
 }

@@ -50,9 +50,21 @@ func undo(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
 	case errors.Is(err, docker.ErrNotFound), errors.Is(err, docker.ErrNotRunning):
 		return wasGone, nil
 	case errors.Is(err, docker.ErrNotPaused):
-		return wasNot, settle(ctx, d, e)
+		return notPaused(ctx, d, e)
 	}
 	return wasNot, err
+}
+
+// notPaused finds out why an entry was not paused. Docker says so of a container that has ended, too.
+func notPaused(ctx context.Context, d Docker, e Entry) (found, error) {
+	c, err := d.Inspect(ctx, e.Container)
+	switch {
+	case errors.Is(err, docker.ErrNotFound), err == nil && !c.Running:
+		return wasGone, nil
+	case err != nil:
+		return wasNot, err
+	}
+	return wasNot, settle(ctx, d, e)
 }
 
 func isFrozen(ctx context.Context, d Docker, e Entry) (bool, error) {
