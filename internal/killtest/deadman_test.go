@@ -1,0 +1,254 @@
+package killtest
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/volsnap/volsnap/quiesce"
+)
+
+// pointOf is the number of the first point of a name in an undisturbed run.
+func (a *app) pointOf(t *testing.T, name string) int {
+	t.Helper()
+	a.settle(t) // the first run makes directories
+	points := a.settle(t).passed(t)
+	n := slices.Index(points, name)
+	if n < 0 {
+		t.Fatalf("no point %q in %q", name, points)
+	}
+	return n
+}
+
+// hold brings a run to the instant before its first snapshot, where all is paused, and has it hang or stop there.
+func (a *app) hold(t *testing.T, mode string) (*program, *freezer) {
+	t.Helper()
+	return a.holdAt(t, mode, held)
+}
+
+func (a *app) holdAt(t *testing.T, mode, point string) (*program, *freezer) {
+	t.Helper()
+	n := a.pointOf(t, point)
+	for range 3 {
+		f := a.watch(t, "one", "two", "reader", "resting")
+		p := a.begin(t, at(mode, n), "run", a.name)
+		p.reach(t, n)
+		if len(p.passed(t)) > n {
+			return p, f
+		}
+		f.end()
+		if !p.limited(t) {
+			break
+		}
+	}
+	t.Fatalf("the run did not come to the point %q", point)
+	return nil, nil
+}
+
+// killDeadMan leaves nobody to watch over a run.
+func (a *app) killDeadMan(t *testing.T) {
+	t.Helper()
+	pids := a.deadMen(t)
+	if len(pids) != 1 {
+		t.Fatalf("dead-men: %v, want one", pids)
+	}
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, runLimit, func() error {
+		if len(a.deadMen(t)) > 0 {
+			return quiesce.ErrStillFrozen
+		}
+		return nil
+	})
+}
+
+// orphan leaves containers paused and nobody who knows but the journal.
+func (a *app) orphan(t *testing.T) *freezer {
+	t.Helper()
+	for range 5 {
+		p, f := a.hold(t, "stop") // the dead-man has to be killed within the limit
+		a.killDeadMan(t)
+		p.signal(t, syscall.SIGKILL)
+		p.wait(t)
+		f.look()
+		if f.of("one").now && f.of("two").now && f.of("marker").now {
+			return f
+		}
+		t.Log("the dead-man was quicker")
+		f.end()
+	}
+	t.Fatal("the dead-man was quicker each time")
+	return nil
+}
+
+// settled is that the app is as it should be, after one more run.
+func (a *app) settled(t *testing.T) {
+	t.Helper()
+	before := keptOf(a.list(t))
+	a.settle(t)
+	a.checkSettled(t, before)
+}
+
+func TestDeadMan(t *testing.T) {
+	h := newHost(t)
+	for _, tc := range []struct {
+		name, app string
+		test      func(*testing.T, *app)
+	}{
+		{"both processes killed, then volsnap thaw", "thawed", thawAfterBoth},
+		{"both processes killed, then volsnap thaw killed at each point", "rethawed", thawKilled},
+		{"both processes killed, then volsnap run", "rerun", runAfterBoth},
+		{"the whole process group killed", "group", groupKilled},
+		{"stopped before a snapshot, continued after the limit", "stopped", stoppedBeforeSnapshot},
+		{"stopped before an unpause, continued after the limit", "stopped2", stoppedBeforeUnpause},
+		{"a freeze command that does not end", "slow", slowCommand},
+		{"two runs at once", "twice", twoRuns},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := newApp(t, h, tc.app)
+			tc.test(t, a)
+			a.settled(t)
+		})
+	}
+}
+
+func thawAfterBoth(t *testing.T, a *app) {
+	f := a.orphan(t)
+	out := string(a.must(t, "thaw").stdout())
+	f.look()
+	for _, name := range ours {
+		if f.of(name).now {
+			t.Errorf("%s is held after volsnap thaw", name)
+		}
+	}
+	for _, part := range []string{"one", "two"} {
+		if !strings.Contains(out, "thawed "+a.of(part)+"\n") {
+			t.Errorf("volsnap thaw printed %q", out)
+		}
+	}
+	if f.of("resting").free > 0 {
+		t.Error("volsnap thaw let go what others had paused")
+	}
+	if again := a.must(t, "thaw").stdout(); len(again) > 0 {
+		t.Errorf("a second volsnap thaw printed %q", again)
+	}
+}
+
+// thawKilled makes what volsnap thaw finds anew for each point: the same journal, the same containers paused.
+func thawKilled(t *testing.T, a *app) {
+	a.orphan(t).end()
+	path := filepath.Join(a.run, a.name+".frozen.json")
+	journal, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.must(t, "thaw")
+	points := 0
+	for n := 1; ; n++ {
+		if err := os.WriteFile(path, journal, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.Docker(t, "exec", a.of("one"), "touch", "/"+marker)
+		a.Docker(t, "pause", a.of("one"), a.of("two"))
+		f := a.watch(t, "one", "two", "resting")
+		f.look()
+		killed := a.volsnap(t, at("kill", n), "thaw").status(t) == -1
+		if killed {
+			a.must(t, "thaw")
+			points++
+		}
+		f.awaitFree(t)
+		f.end()
+		if f.of("resting").free > 0 {
+			t.Error("volsnap thaw let go what others had paused")
+		}
+		if !killed || t.Failed() {
+			t.Logf("volsnap thaw was killed at %d points", points)
+			return
+		}
+	}
+}
+
+func runAfterBoth(t *testing.T, a *app) {
+	a.orphan(t)
+	a.settle(t)
+	a.checkNothingHeld(t)
+}
+
+func groupKilled(t *testing.T, a *app) {
+	p, f := a.hold(t, "hang")
+	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	f.awaitFree(t)
+	f.end()
+	f.check(t)
+}
+
+func stoppedBeforeSnapshot(t *testing.T, a *app) { stopped(t, a, "before snapshot") }
+func stoppedBeforeUnpause(t *testing.T, a *app)  { stopped(t, a, "before unpause") }
+
+// stopped is a run that is stopped in the pause for longer than the limit: the dead-man thaws, and the run gives its set up
+// when it goes on. (An unpause may be on its way already when the run stops before another. Then all was held for long
+// enough.)
+func stopped(t *testing.T, a *app, point string) {
+	p, f := a.holdAt(t, "stop", point)
+	sets := a.list(t)
+	f.awaitFree(t)
+	f.check(t)
+	p.signal(t, syscall.SIGCONT)
+	f.end()
+	f.check(t)
+	a.checkOutcome(t, p, complete(sets), point == thawing)
+}
+
+func slowCommand(t *testing.T, a *app) {
+	a.settle(t)
+	sets := a.list(t)
+	f := a.watch(t, "one", "two", "reader", "resting")
+	a.configure(t, []string{"sh", "-c", "'touch /" + marker + "; sleep 1000'"})
+	p := a.volsnap(t, "", "run", a.name)
+	if !p.limited(t) {
+		t.Errorf("exit status %d, want 1 and the limit:\n%s", p.status(t), p.stderr())
+	}
+	f.awaitFree(t)
+	f.end()
+	f.check(t)
+	if f.of("marker").times == 0 {
+		t.Error("the freeze command did not run")
+	}
+	a.checkNoNewSet(t, sets)
+	if running := a.Docker(t, "top", a.of("one")); strings.Contains(running, "sleep 1000") {
+		t.Errorf("the command still runs:\n%s", running)
+	}
+	a.configure(t, quickFreeze)
+}
+
+// twoRuns is I11: the second ends at once and changes nothing; nor does volsnap thaw take from the first what it holds.
+func twoRuns(t *testing.T, a *app) {
+	p, f := a.hold(t, "stop")
+	sets := a.list(t)
+	for _, args := range [][]string{{"run", a.name}, {"snapshot", a.name}, {"prune", a.name}, {"thaw"}} {
+		if status := a.volsnap(t, "", args...).status(t); status != 4 {
+			t.Errorf("volsnap %q beside a run: exit status %d, want 4", args, status)
+		}
+	}
+	if w := f.of("two"); w.times != 1 {
+		t.Errorf("the first run's containers were touched: %+v", w)
+	}
+	p.signal(t, syscall.SIGCONT)
+	if status := p.status(t); status != 0 && status != 1 { // it may have passed its limit by now
+		t.Errorf("the first run: exit status %d:\n%s", status, p.stderr())
+	}
+	f.end()
+	f.check(t)
+	if status := p.status(t); status == 1 {
+		a.checkNoNewSet(t, complete(sets))
+	}
+}

@@ -1,0 +1,15 @@
+// Package killtest proves with the real program, a real Docker engine and real Btrfs that whatever happens to volsnap,
+// nothing is lost and nothing stays paused. It holds tests alone.
+//
+// # How
+//
+// The program is built with the tag "faultpoints" (see package fault), and is killed, ended, made to panic or to hang at
+// one point after the other while it takes a set of a small app (app_test.go). After each time the kernel and Docker are
+// asked whether anything is paused, and after one more run the invariants of docs/design.md are checked against what lies
+// on the disk (invariants_test.go), by other means than volsnap's own where there are some.
+//
+// # What is watched
+//
+// The pauses are measured from outside: the state of each container's freezer control group is read every few
+// milliseconds (freezer_test.go).
+package killtest

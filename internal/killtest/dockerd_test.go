@@ -1,0 +1,101 @@
+package killtest
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// engineBack is how long after Docker answers again its own idea of what is paused may be wrong.
+const engineBack = 15 * time.Second
+
+func TestEngineThatGoesAwayDuringThePause(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		flags []string
+		mode  string // of what happens to the run meanwhile
+		away  func(*host) error
+	}{
+		{"killed, containers live, run hangs", []string{"--live-restore"}, "hang", (*host).killEngine},
+		{"killed, containers live, run stopped", []string{"--live-restore"}, "stop", (*host).killEngine},
+		{"killed, containers live, run killed", []string{"--live-restore"}, "kill", (*host).killEngine},
+		{"ended, containers live, run hangs", []string{"--live-restore"}, "hang", (*host).endEngine},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := newApp(t, newHost(t, tc.flags...), "away")
+			mode := tc.mode
+			if mode == "kill" {
+				mode = "hang"
+			}
+			p, f := a.hold(t, mode)
+			begin := time.Now()
+			if err := tc.away(a.host); err != nil {
+				t.Fatal(err)
+			}
+			if tc.mode == "kill" {
+				p.signal(t, syscall.SIGKILL)
+			}
+			f.awaitFree(t)
+			t.Logf("held %s without Docker, %s in all", f.after(begin).Round(time.Millisecond), f.longest().Round(time.Millisecond))
+			if err := a.Start(); err != nil {
+				t.Fatal(err)
+			}
+			a.awaitAgreement(t)
+			f.end()
+			f.check(t)
+			p.signal(t, syscall.SIGCONT)
+			if tc.mode != "stop" {
+				p.signal(t, syscall.SIGKILL)
+			}
+			p.wait(t)
+			for _, part := range []string{"one", "two"} {
+				a.Docker(t, "pause", a.of(part))
+				a.Docker(t, "unpause", a.of(part))
+			}
+			a.settled(t)
+		})
+	}
+}
+
+func (h *host) killEngine() error { return h.Kill() }
+func (h *host) endEngine() error  { return h.Stop() }
+
+// awaitAgreement returns when Docker, which is back, knows that nothing of ours is paused any more, and that what others
+// had paused is.
+func (a *app) awaitAgreement(t *testing.T) {
+	t.Helper()
+	eventually(t, engineBack, func() error {
+		for part, want := range map[string]string{"one": "running", "two": "running", "resting": "paused"} {
+			if got := a.inspect(t, part).State; got != want {
+				return fmt.Errorf("Docker says that %s is %s, want %s", part, got, want)
+			}
+		}
+		return nil
+	})
+}
+
+// TestEngineRestartedDuringThePause is without --live-restore: dockerd ends its containers when it ends.
+func TestEngineRestartedDuringThePause(t *testing.T) {
+	a := newApp(t, newHost(t), "restart")
+	p, f := a.hold(t, "stop")
+	sets := complete(a.list(t))
+	if err := a.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(t, syscall.SIGCONT)
+	if err := a.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t)
+	f.end()
+	f.check(t)
+	if out := a.Docker(t, "ps", "--filter", "status=paused", "--quiet"); out != "" {
+		t.Errorf("still paused: %s", out)
+	}
+	a.checkOutcome(t, p, sets, false)
+	a.Docker(t, "start", a.of("one"), a.of("two"), a.of("reader"), a.of("resting"))
+	a.Docker(t, "pause", a.of("resting"))
+	a.settled(t)
+}

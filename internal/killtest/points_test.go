@@ -1,0 +1,208 @@
+package killtest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// job is something that happens to a run at its nth point.
+type job struct {
+	mode string
+	n    int
+}
+
+// journalWritten and journalRemoved are the points around the freeze: the state file is the journal.
+const (
+	journalWritten = "before write of a state file"
+	journalRemoved = "after removal of a state file"
+)
+
+// TestKilledAtEveryPoint kills a run at one point after the other. Each time nothing is held a moment later, and after one
+// more run, which waits for the dead-man, all is as if the killed one had never been, or had ended.
+func TestKilledAtEveryPoint(t *testing.T) {
+	s, points := inLanes(t, func(points []string) (jobs []job) {
+		for n := 1; n < len(points); n++ {
+			jobs = append(jobs, job{"kill", n})
+		}
+		return jobs
+	}, (*app).disturb)
+	for _, name := range points[1:] { // goroutines pass them in an order that changes
+		if s.hit[name] == 0 {
+			t.Errorf("no run was killed at the point %q", name)
+		}
+	}
+}
+
+// TestEndedOrHungInTheFreeze asks a run to end, lets it panic, or makes it hang, at the points of the freeze.
+func TestEndedOrHungInTheFreeze(t *testing.T) {
+	inLanes(t, func(points []string) (jobs []job) {
+		hung := map[string]bool{}
+		for n := slices.Index(points, journalWritten); n <= slices.Index(points, journalRemoved); n++ {
+			jobs = append(jobs, job{"term", n}, job{"panic", n})
+			if !hung[points[n]] {
+				jobs = append(jobs, job{"hang", n})
+			}
+			hung[points[n]] = true
+		}
+		return jobs
+	}, (*app).disturb)
+}
+
+// TestKilledWhileCleaningUp kills the run that cleans up after a killed one, too.
+func TestKilledWhileCleaningUp(t *testing.T) {
+	leaving := 0 // the point at which a killed run leaves the most: sealed and unsealed members, and a manifest
+	s, _ := inLanes(t, func(points []string) (jobs []job) {
+		leaving = slices.Index(points, journalRemoved)
+		leaving += slices.Index(points[leaving:], "before rename of a record") + 1
+		for n := 1; n <= cleaningPoints; n++ {
+			jobs = append(jobs, job{"kill", n})
+		}
+		return jobs
+	}, func(a *app, t *testing.T, s *tally, j job) {
+		a.volsnap(t, at("kill", leaving), "run", a.name).wait(t)
+		a.disturb(t, s, j)
+	})
+	if last := "after removal of a record"; s.hit[last] != 3 {
+		t.Errorf("%d runs were killed at the point %q, want 3: the points of cleaning up are other ones now", s.hit[last], last)
+	}
+}
+
+// cleaningPoints are the points of cleaning up after a set of three of which one is sealed.
+const cleaningPoints = 3 + 2 + 6 + 6 // seals, the manifest, the snapshots, their records
+
+// lanes are apps to which things happen side by side.
+const lanes = 3
+
+// inLanes does each of the jobs, which are found from the points that an undisturbed run passes, to an app with some
+// history, and reports.
+func inLanes(t *testing.T, find func(points []string) []job, do func(*app, *testing.T, *tally, job)) (s *tally, points []string) {
+	h := newHost(t)
+	s = &tally{hit: map[string]int{}}
+	apps := make([]*app, lanes)
+	for lane := range lanes {
+		apps[lane] = newApp(t, h, fmt.Sprintf("app%d", lane+1))
+		apps[lane].history(t)
+	}
+	points = apps[0].settle(t).passed(t)
+	jobs := find(points)
+	t.Run("lane", func(t *testing.T) {
+		for lane, a := range apps {
+			t.Run(fmt.Sprint(lane+1), func(t *testing.T) {
+				t.Parallel()
+				for i := lane; i < len(jobs) && !t.Failed(); i += lanes {
+					do(a, t, s, jobs[i])
+				}
+			})
+		}
+	})
+	s.report(t)
+	return s, points
+}
+
+// disturb lets it happen, and checks everything.
+func (a *app) disturb(t *testing.T, s *tally, j job) {
+	t.Helper()
+	for !a.disturbed(t, s, j) && !t.Failed() {
+		t.Logf("%s at %d: the machine is busy, once more", j.mode, j.n)
+	}
+}
+
+// disturbed reports whether the run came to that point.
+func (a *app) disturbed(t *testing.T, s *tally, j job) bool {
+	t.Helper()
+	sets := a.list(t)
+	before := keptOf(sets)
+	f := a.watch(t, "one", "two", "reader", "resting")
+	p := a.begin(t, at(j.mode, j.n), "run", a.name)
+	if j.mode == "hang" {
+		p.reach(t, j.n)
+		f.awaitFree(t)
+		p.signal(t, syscall.SIGKILL)
+	}
+	if p.limited(t) {
+		return false
+	}
+	a.checkEnd(t, p, j.mode, sets)
+	f.awaitFree(t)
+	longest := f.after(p.ended)
+	sets = a.list(t)
+	checkKept(t, before, sets)
+	before = keptOf(sets) // of these nothing must get lost, be one of them the killed run's
+	a.settle(t)
+	f.end()
+	f.check(t)
+	a.checkSettled(t, before)
+	name := p.passed(t)[j.n]
+	s.add(name, longest, f.longest())
+	if t.Failed() {
+		t.Logf("%s at point %d, %q:\n%s", j.mode, j.n, name, p.stderr())
+	}
+	return true
+}
+
+// checkEnd checks how the run ended. One that had the time to clean up has left nothing.
+func (a *app) checkEnd(t *testing.T, p *program, mode string, before []snapset.Manifest) {
+	t.Helper()
+	want := map[string]int{"kill": -1, "hang": -1, "term": 130, "panic": 2}[mode]
+	if status := p.status(t); status != want {
+		t.Errorf("%s: exit status %d, want %d:\n%s", mode, status, want, p.stderr())
+	}
+	if mode == "term" {
+		a.checkNoNewSet(t, before)
+	}
+}
+
+// checkNoNewSet is for a run that gave its set up.
+func (a *app) checkNoNewSet(t *testing.T, before []snapset.Manifest) {
+	t.Helper()
+	ids := map[string]bool{}
+	for _, s := range before {
+		ids[string(s.ID)] = true
+	}
+	for _, s := range a.list(t) {
+		if !ids[string(s.ID)] {
+			t.Errorf("there is a set %s, complete: %t", s.ID, s.Complete)
+		}
+	}
+	a.checkNoLeftOvers(t, ids, a.subvolumes(t))
+}
+
+// tally is what the lanes found.
+type tally struct {
+	mu      sync.Mutex
+	hit     map[string]int // by the point's name
+	jobs    int
+	held    int           // of these while something was held
+	longest time.Duration // from the end of the process to when nothing was held
+	pause   time.Duration // the longest that anything was held
+}
+
+func (s *tally) add(name string, longest, pause time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hit[name]++
+	s.jobs++
+	s.longest, s.pause = max(s.longest, longest), max(s.pause, pause)
+	if longest > 0 {
+		s.held++
+	}
+}
+
+func (s *tally) report(t *testing.T) {
+	t.Helper()
+	var hit []string
+	for _, name := range slices.Sorted(maps.Keys(s.hit)) {
+		hit = append(hit, fmt.Sprintf("%s (%d)", name, s.hit[name]))
+	}
+	t.Logf("%d times, at points of %d names: %s", s.jobs, len(hit), strings.Join(hit, ", "))
+	t.Logf("%d of them while containers were held, at most %s from the end of the process until none was; longest hold %s",
+		s.held, s.longest.Round(time.Millisecond), s.pause.Round(time.Millisecond))
+}
