@@ -32,7 +32,28 @@ var hints = []struct {
 	{engine.ErrRefused, "`volsnap check` lists what is wrong, each with its mend"},
 }
 
+// hinted is an error whose hint depends on what was asked for.
+type hinted struct {
+	error
+	is   error // the hint is for this one alone
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// withHint gives err a hint in the place of the usual one, if it is of that kind.
+func withHint(err, is error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return hinted{err, is, hint}
+}
+
 func hint(err error) string {
+	var own hinted
+	if errors.As(err, &own) && errors.Is(err, own.is) {
+		return own.hint
+	}
 	for _, h := range hints {
 		if errors.Is(err, h.is) {
 			return h.text

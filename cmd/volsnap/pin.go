@@ -4,6 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
 )
 
 func (p *program) pinCommand() *cli.Command {
@@ -14,7 +15,8 @@ func (p *program) pinCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return h.engine.Pin(c.Context, id, reason)
+			err = h.engine.Pin(c.Context, id, reason)
+			return withHint(err, engine.ErrRefused, "nothing can be got back from a set that is not complete; `volsnap delete` removes it")
 		},
 	}
 }
@@ -27,7 +29,8 @@ func (p *program) unpinCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return h.engine.Unpin(c.Context, id, reason)
+			err = h.engine.Unpin(c.Context, id, reason)
+			return withHint(err, engine.ErrRefused, "the reason has to be spelled as it was given; `volsnap show SET` prints it")
 		},
 	}
 }
@@ -63,7 +66,8 @@ func (p *program) deleteCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return h.engine.Delete(c.Context, id)
+			err = h.engine.Delete(c.Context, id)
+			return withHint(err, engine.ErrRefused, "the newest complete set always stays; once there is a newer one, this one can be deleted")
 		},
 	}
 }

@@ -93,14 +93,14 @@ func (p *program) printPrune(all []pruneJSON) error {
 			gone = "would go"
 		}
 		if one.Refused != "" {
-			gone = "stays: " + one.Refused
+			gone = "stays"
 		}
 		for _, k := range one.Kept {
 			rows = append(rows, table.Row{k.ID, "kept", strings.Join(k.Reasons, ", ")})
 		}
 		for _, id := range one.Removed {
-			rows = append(rows, table.Row{id, gone, ""})
+			rows = append(rows, table.Row{id, gone, one.Refused})
 		}
 	}
-	return p.printTable(table.Row{"set", "", "why"}, rows)
+	return p.printTable(table.Row{"set", "verdict", "why"}, rows)
 }

@@ -73,7 +73,7 @@ func (p *program) simulate(c *cli.Context) error {
 		}
 		rows = append(rows, table.Row{v.Time.In(loc).Format(time.RFC3339), verdict, strings.Join(v.Reasons, ", ")})
 	}
-	return p.printTable(table.Row{"time", "", "why"}, rows)
+	return p.printTable(table.Row{"time", "verdict", "why"}, rows)
 }
 
 func (p *program) readTimes(path string) (items []retention.Item, err error) {

@@ -83,7 +83,10 @@ func (p *program) open(c *cli.Context, optional bool) (*host, error) {
 	if err := override(c, "run-dir", &h.run); err != nil {
 		return nil, err
 	}
-	return h, h.wire(c)
+	if err := h.wire(c); err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
 func override(c *cli.Context, name string, dir *string) error {
@@ -119,7 +122,10 @@ func ours(what, dir string) error {
 }
 
 func (h *host) wire(c *cli.Context) error {
-	if err := errors.Join(ours("state directory", h.state), ours("run directory", h.run)); err != nil {
+	if err := errors.Join(
+		ours("state directory", h.state), ours("run directory", h.run),
+		ours("state directory", filepath.Join(h.state, "sets")), ours("state directory", filepath.Join(h.state, "last-run")),
+	); err != nil {
 		return err
 	}
 	d, err := docker.New("")
