@@ -11,6 +11,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -51,14 +52,15 @@ func ReadFile(path string, limit int64) (data []byte, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("read %s: not a regular file", path)
 	}
-	data, err = io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	var content bytes.Buffer
+	content.Grow(int(min(info.Size(), limit)) + bytes.MinRead) // ReadFrom then asks for no more
+	if _, err := content.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 		return nil, err
 	}
-	if int64(len(data)) > limit {
+	if int64(content.Len()) > limit {
 		return nil, fmt.Errorf("read %s: larger than %d bytes", path, limit)
 	}
-	return data, nil
+	return content.Bytes(), nil
 }
 
 // Remove deletes a file durably; that it is gone already is no error.
