@@ -79,7 +79,7 @@ type PauseStep struct{ Containers []string }
 type Docker interface {
 	inventory.Docker
 	quiesce.Docker
-	Starts(ctx context.Context, since, until time.Time) ([]docker.Event, error)
+	Events(ctx context.Context, since, until time.Time) ([]docker.Event, error)
 }
 
 // Engine does the work, with what it is given.

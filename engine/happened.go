@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/inventory"
 	"github.com/volsnap/volsnap/quiesce"
 	"github.com/volsnap/volsnap/snapset"
@@ -37,15 +39,25 @@ func (t *taking) oneInstant() bool {
 // ran lists the containers that can write to the app's volumes and were not shown to have been held while the snapshots were
 // made. Docker is asked again, since containers may have been started, restarted or let go meanwhile.
 func (t *taking) ran(ctx context.Context) ([]string, error) {
+	events, err := t.engine.Docker.Events(ctx, t.steps.looked, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	var ran []string
 	held := map[string]bool{}
 	for _, c := range t.pause.Containers {
-		held[c.ID] = c.Kind == quiesce.KindPause && (c.Held || c.Ended)
+		if c.Kind != quiesce.KindPause {
+			continue
+		}
+		held[c.ID] = c.Held || c.Ended && endedQuietly(c, events)
+		if !held[c.ID] {
+			ran = append(ran, c.Name)
+		}
 	}
 	now, err := inventory.Writers(ctx, t.engine.Docker, hostPaths(t.plan))
 	if err != nil {
 		return nil, err
 	}
-	var ran []string
 	writes := map[string]bool{}
 	for _, w := range now {
 		writes[w.ID] = true
@@ -56,12 +68,8 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 			ran = append(ran, w.Name)
 		}
 	}
-	events, err := t.engine.Docker.Starts(ctx, t.steps.looked, time.Now())
-	if err != nil {
-		return nil, err
-	}
 	for _, ev := range events {
-		if !ev.Time.Before(t.last) || ev.Action == "pause" {
+		if !ev.Time.Before(t.last) || !ev.Starts() {
 			continue // after the snapshots, or no start
 		}
 		switch id := ev.ContainerID; {
@@ -72,7 +80,27 @@ func (t *taking) ran(ctx context.Context) ([]string, error) {
 		}
 		ran = append(ran, ev.Name) // one that has ended since may have written
 	}
-	return ran, nil
+	slices.Sort(ran)
+	return slices.Compact(ran), nil
+}
+
+// endedQuietly is that a container that ended while it was held did so without another step. Docker lets a paused container
+// go to deliver a signal, so after any but SIGKILL it may have written. An engine that was restarted meanwhile has forgotten
+// what happened, the end too.
+func endedQuietly(c quiesce.ContainerPause, events []docker.Event) bool {
+	died := false
+	for _, ev := range events {
+		if ev.ContainerID != c.ID || ev.Time.Before(c.Start) {
+			continue
+		}
+		switch ev.Action {
+		case "die":
+			died = true
+		case "kill", "unpause":
+			return false
+		}
+	}
+	return died
 }
 
 func (t *taking) runs(ctx context.Context, id string) bool {

@@ -38,9 +38,8 @@ func undo(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
 		return undoExec(ctx, d, e)
 	}
 	if !sure {
-		frozen, err := isFrozen(ctx, d, e)
-		if err != nil || !frozen {
-			return wasNot, err
+		if was, err := look(ctx, d, e); err != nil || was != wasFrozen {
+			return was, err
 		}
 	}
 	err := d.Unpause(ctx, e.Container)
@@ -50,49 +49,40 @@ func undo(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
 	case errors.Is(err, docker.ErrNotFound), errors.Is(err, docker.ErrNotRunning):
 		return wasGone, nil
 	case errors.Is(err, docker.ErrNotPaused):
-		return notPaused(ctx, d, e)
+		return settle(ctx, d, e)
 	}
 	return wasNot, err
 }
 
-// notPaused finds out why an entry was not paused. Docker says so of a container that has ended, too.
-func notPaused(ctx context.Context, d Docker, e Entry) (found, error) {
+// look asks Docker what an entry is: frozen only while it is the run of the container that the entry names.
+func look(ctx context.Context, d Docker, e Entry) (found, error) {
 	c, err := d.Inspect(ctx, e.Container)
 	switch {
 	case errors.Is(err, docker.ErrNotFound), err == nil && !c.Running:
 		return wasGone, nil
-	case err != nil:
+	case err != nil || !c.Paused:
 		return wasNot, err
+	case c.StartedAt.Equal(e.StartedAt) || c.StartedAt.Before(e.Until):
+		return wasFrozen, nil
 	}
-	return wasNot, settle(ctx, d, e)
+	return wasNot, nil
 }
 
-func isFrozen(ctx context.Context, d Docker, e Entry) (bool, error) {
-	c, err := d.Inspect(ctx, e.Container)
-	if errors.Is(err, docker.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	sameRun := c.StartedAt.Equal(e.StartedAt) || c.StartedAt.Before(e.Until)
-	return c.Paused && sameRun, nil
-}
-
-// settle agrees with Docker after "not paused". When thawCgroup let the container go while Docker did not answer, Docker
-// may still think that it is paused; it is frozen again for an instant, so that Docker's own unpause finds what it expects.
-func settle(ctx context.Context, d Docker, e Entry) error {
-	frozen, err := isFrozen(ctx, d, e)
-	if err != nil || !frozen {
-		return err
+// settle agrees with Docker after "not paused", which it says of a container that has ended, too. When thawCgroup let the
+// container go while Docker did not answer, Docker may still think that it is paused; it is frozen again for an instant, so
+// that Docker's own unpause finds what it expects.
+func settle(ctx context.Context, d Docker, e Entry) (found, error) {
+	was, err := look(ctx, d, e)
+	if err != nil || was != wasFrozen {
+		return was, err
 	}
 	if err := freezeCgroup(e); err != nil {
-		return err
+		return wasNot, err
 	}
 	if err := d.Unpause(ctx, e.Container); err != nil {
-		return errors.Join(err, thawCgroup(e))
+		return wasNot, errors.Join(err, thawCgroup(e))
 	}
-	return nil
+	return wasNot, nil
 }
 
 func undoExec(ctx context.Context, d Docker, e Entry) (found, error) {

@@ -50,7 +50,7 @@ func TestNoEngineIsUnavailable(t *testing.T) {
 				_, err := c.Exec(ctx, "x", []string{"true"}, docker.ExecOptions{})
 				return err
 			},
-			"events": func(ctx context.Context) error { _, err := c.Starts(ctx, time.Now(), time.Now()); return err },
+			"events": func(ctx context.Context) error { _, err := c.Events(ctx, time.Now(), time.Now()); return err },
 		}
 		for name, call := range calls {
 			if err := call(within(t, 5*time.Second)); !errors.Is(err, docker.ErrUnavailable) {
@@ -137,7 +137,7 @@ func names(all []docker.Container) []string {
 	return n
 }
 
-func TestStarts(t *testing.T) {
+func TestEvents(t *testing.T) {
 	h := start(t)
 	h.Run(t, "before", testhost.RunOptions{})
 	since := time.Now()
@@ -146,9 +146,11 @@ func TestStarts(t *testing.T) {
 	h.Docker(t, "pause", "one")
 	h.Docker(t, "unpause", "one")
 	h.Docker(t, "restart", "one")
+	h.Docker(t, "pause", "one")
+	h.Docker(t, "kill", "one") // SIGKILL: nothing of it runs any more
 	until := time.Now()
 	h.Run(t, "after", testhost.RunOptions{})
-	got, err := h.Starts(within(t, 5*time.Second), since, until)
+	got, err := h.Events(within(t, 5*time.Second), since, until)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestStarts(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if diff := cmp.Diff([]string{"start", "pause", "unpause", "start", "restart"}, actions); diff != "" {
+	if diff := cmp.Diff([]string{"start", "pause", "unpause", "die", "start", "restart", "pause", "die"}, actions); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -14,18 +14,25 @@ import (
 // Event is something that happened to a container.
 type Event struct {
 	ContainerID, Name string
-	Action            string // start, restart, pause or unpause
+	Action            string // start, restart, pause, unpause, die, or kill: it was sent another signal than SIGKILL
 	Time              time.Time
 }
 
-// Starts are the starts, restarts, pauses and unpauses between two moments, oldest first; until may not lie ahead, so it
-// returns at once. The engine keeps its last 256 events of any kind and forgets them when it restarts: what is told
-// happened, but what is not told may have happened too. Compare StartedAt where that matters.
-func (c *Client) Starts(ctx context.Context, since, until time.Time) ([]Event, error) {
+// Starts reports whether the event is one after which a container runs that may not have run before.
+func (e Event) Starts() bool {
+	return e.Action == "start" || e.Action == "restart" || e.Action == "unpause"
+}
+
+// Events are those between two moments, oldest first; until may not lie ahead, so it returns at once. The engine keeps its
+// last 256 events of any kind and forgets them when it restarts: what is told happened, but what is not told may have
+// happened too. Compare StartedAt where that matters.
+func (c *Client) Events(ctx context.Context, since, until time.Time) ([]Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the goroutine that reads the answer
 	only := filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
-	for _, a := range []events.Action{events.ActionStart, events.ActionRestart, events.ActionPause, events.ActionUnPause} {
+	for _, a := range []events.Action{
+		events.ActionStart, events.ActionRestart, events.ActionPause, events.ActionUnPause, events.ActionDie, events.ActionKill,
+	} {
 		only.Add("event", string(a))
 	}
 	messages, errs := c.api.Events(ctx, events.ListOptions{Since: stamp(since), Until: stamp(until), Filters: only})
@@ -33,6 +40,9 @@ func (c *Client) Starts(ctx context.Context, since, until time.Time) ([]Event, e
 	for {
 		select {
 		case m := <-messages:
+			if m.Action == events.ActionKill && m.Actor.Attributes["signal"] == "9" {
+				continue
+			}
 			found = append(found, Event{
 				ContainerID: m.Actor.ID, Name: m.Actor.Attributes["name"], Action: string(m.Action), Time: time.Unix(0, m.TimeNano).UTC(),
 			})
