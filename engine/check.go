@@ -60,11 +60,11 @@ func (e *Engine) judgeFreeze(ctx context.Context, h *Health) error {
 		return lockErr
 	}
 	h.Frozen = true
-	what := "a dead run may have left containers paused"
+	what, mend := "a dead run may have left containers paused", "`volsnap thaw`"
 	if err != nil {
-		what = err.Error()
+		what, mend = err.Error(), "unpause what volsnap had paused (`docker ps --filter status=paused`), then remove the journal"
 	}
-	h.problem(driver.Error, h.App, what, "`volsnap thaw`")
+	h.problem(driver.Error, h.App, what, mend)
 	return lock.Release()
 }
 

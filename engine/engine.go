@@ -119,8 +119,17 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 	return fn(lock)
 }
 
+// recoverLimit is how long a thaw is tried for a dead run. The journal stays, and whoever comes next tries again.
+const recoverLimit = time.Minute
+
+func (e *Engine) thaw(ctx context.Context, app string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, recoverLimit)
+	defer cancel()
+	return quiesce.Recover(ctx, e.Docker, quiesce.JournalOf(e.RunDir, app))
+}
+
 func (e *Engine) recoverFreeze(ctx context.Context, app string) error {
-	thawed, err := quiesce.Recover(ctx, e.Docker, quiesce.JournalOf(e.RunDir, app))
+	thawed, err := e.thaw(ctx, app)
 	if len(thawed) > 0 {
 		zerolog.Ctx(ctx).Warn().Strs("containers", thawed).Msg("thawed what a dead run had left paused")
 	}
@@ -159,5 +168,5 @@ func (e *Engine) Thaw(ctx context.Context, app string) (thawed []string, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	return quiesce.Recover(ctx, e.Docker, j)
+	return e.thaw(ctx, app)
 }

@@ -215,24 +215,14 @@ func (p *Plan) expect() {
 
 // planSteps looks up the containers of the steps.
 func (e *Engine) planSteps(ctx context.Context, p *Plan) error {
-	paused := false
 	for _, s := range p.App.Freeze.Steps {
 		var err error
 		switch {
 		case s.Postgres != nil:
-			if paused {
-				p.problem(driver.Error, s.Postgres.Container, "its CHECKPOINT comes after a pause, and nothing can be run in a paused container",
-					"put the postgres step before the pause")
-			}
 			err = e.planContainer(ctx, p, "postgres", s.Postgres.Container, fmt.Sprintf("CHECKPOINT in database %s as %s", s.Postgres.Database, s.Postgres.User))
 		case s.Exec != nil:
-			if paused {
-				p.problem(driver.Error, s.Exec.Container, "its command comes after a pause, and nothing can be run in a paused container",
-					"put the exec step before the pause")
-			}
 			err = e.planContainer(ctx, p, "exec", s.Exec.Container, fmt.Sprintf("%q, thaw %q", s.Exec.Freeze, s.Exec.Thaw))
 		case s.Pause != nil:
-			paused = true
 			err = e.planPause(ctx, p, s.Pause)
 		}
 		if err != nil {
@@ -258,6 +248,12 @@ func (e *Engine) planContainer(ctx context.Context, p *Plan, kind, name, detail 
 	if !c.Running || c.Paused {
 		p.problem(driver.Warning, c.Name, fmt.Sprintf("is %s: the %s step will be left out", c.State, kind), "start it, if it should run")
 		return nil
+	}
+	for _, before := range p.Steps {
+		if before.Kind == "pause" && slices.Contains(before.Containers, c.Name) {
+			p.problem(driver.Error, c.Name, "its "+kind+" step comes after its pause, and nothing can be run in a paused container",
+				"put the "+kind+" step before the pause")
+		}
 	}
 	p.Steps = append(p.Steps, PlannedStep{Kind: kind, Containers: []string{c.Name}, Detail: detail})
 	return nil

@@ -82,5 +82,6 @@ func (e *Engine) Health(ctx context.Context, app string, maxAge time.Duration) (
 		h.Newest, h.Age = newest.Manifest, e.Now().Sub(newest.ID.Time())
 	}
 	h.judge(maxAge)
-	return h, e.judgeFreeze(ctx, &h)
+	err = e.judgeFreeze(ctx, &h)
+	return h, err
 }

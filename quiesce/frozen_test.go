@@ -98,13 +98,13 @@ func TestThawsWhateverHappens(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFixture(t, "a", "b", "db", "theirs")
 				f.set("theirs", func(c *docker.Container) { c.Paused = true })
-				f.engine.hook = tt.hook
+				f.hook = tt.hook
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				begin := time.Now()
 				var mu sync.Mutex
 				var thawedAfter time.Duration
-				f.engine.after = func(call string) error {
+				f.after = func(call string) error {
 					mu.Lock()
 					defer mu.Unlock()
 					if strings.HasPrefix(call, "unpause") {
@@ -168,8 +168,8 @@ func hang(call string) func(context.Context, string) error {
 func TestThawsBeforeAPanicGoesOn(t *testing.T) {
 	f := newFixture(t, "a")
 	defer func() {
-		r := recover()
-		if r == nil || !strings.Contains(r.(string), "the reason") {
+		r, _ := recover().(string)
+		if !strings.Contains(r, "the reason") {
 			t.Errorf("recovered %v; want the panic of the function", r)
 		}
 		if p := f.paused(); len(p) > 0 {
@@ -184,7 +184,7 @@ func TestThawsBeforeAPanicGoesOn(t *testing.T) {
 func TestThawsAPauseThatComesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, "a", "b")
-		f.engine.hook = func(ctx context.Context, call string) error {
+		f.hook = func(ctx context.Context, call string) error {
 			if call != "pause b" {
 				return nil
 			}
@@ -206,7 +206,7 @@ func TestThawsAPauseThatComesLate(t *testing.T) {
 func TestPauseLooksTwice(t *testing.T) {
 	t.Run("tries again", func(t *testing.T) {
 		f := newFixture(t, "a")
-		f.engine.hook = fail("pause a", docker.ErrCannotFreeze, 2)
+		f.hook = fail("pause a", docker.ErrCannotFreeze, 2)
 		p, err := f.Frozen(t.Context(), []quiesce.Step{f.pause(f.wave("a"))}, func(context.Context) error { return nil })
 		if err != nil || !p.Containers[0].Held {
 			t.Fatalf("%+v, %v", p, err)
@@ -214,7 +214,7 @@ func TestPauseLooksTwice(t *testing.T) {
 	})
 	t.Run("is frozen all the same", func(t *testing.T) {
 		f := newFixture(t, "a")
-		f.engine.after = func(call string) error {
+		f.after = func(call string) error {
 			if call == "pause a" {
 				return docker.ErrCannotFreeze
 			}

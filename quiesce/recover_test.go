@@ -134,7 +134,7 @@ func TestAnyFault(t *testing.T) {
 				}
 				return faults[n-1]
 			}
-			f.engine.hook = func(ctx context.Context, call string) error {
+			f.hook = func(ctx context.Context, call string) error {
 				switch next() {
 				case 0:
 					return errors.New("no")
@@ -148,7 +148,7 @@ func TestAnyFault(t *testing.T) {
 				}
 				return nil
 			}
-			f.engine.after = func(string) error {
+			f.after = func(string) error {
 				if next() == 0 {
 					return errors.New("the answer was lost")
 				}

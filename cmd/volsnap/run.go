@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/report"
 )
 
@@ -42,6 +43,9 @@ func (p *program) run(c *cli.Context) error {
 			reports = append(reports, r)
 			if !c.Bool("json") && r.Set != "" {
 				err = errors.Join(err, p.printf("%s\n", r.Set))
+			}
+			if errors.Is(err, state.ErrLocked) {
+				return err // the other run reports
 			}
 			return errors.Join(err, report.Save(h.state, r))
 		})

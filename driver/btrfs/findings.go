@@ -80,7 +80,7 @@ func (at *located) shared() []driver.Finding {
 
 // nested finds subvolumes in the volume: a snapshot has empty directories in their places.
 func (at *located) nested() []driver.Finding {
-	const mend = "make it a plain directory, or a volume of its own"
+	const mend = "make a plain directory of each: mv, mkdir, cp -a --reflink, btrfs subvolume delete"
 	in, err := subvolsIn(at.file, at.subvol.id)
 	if err != nil {
 		return one(driver.Error, "run as root", "nested subvolumes cannot be looked for: %v", err)

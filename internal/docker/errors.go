@@ -33,6 +33,7 @@ var patterns = []struct {
 	{"waiting for the cgroup to freeze", ErrCannotFreeze},
 	{"is already paused", ErrAlreadyPaused},
 	{"is not paused", ErrNotPaused},
+	{"container not paused", ErrNotPaused}, // runc, where the engine thinks that it is
 	{"is paused, unpause the container", ErrPaused},
 	{"is restarting", ErrRestarting},
 	{"is not running", ErrNotRunning},
