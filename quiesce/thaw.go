@@ -107,11 +107,14 @@ func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error)
 			return was, nil
 		}
 		sure = false
-		zerolog.Ctx(ctx).Warn().Str("container", e.Name).Err(err).Msg("thaw did not succeed, trying again")
-		if e.Kind == KindPause && unanswered(err) {
-			if direct := thawCgroup(e); direct == nil {
-				zerolog.Ctx(ctx).Warn().Str("container", e.Name).Msg("Docker does not answer: thawed the control group directly")
-			}
+		log := zerolog.Ctx(ctx).With().Str("container", e.Name).Logger()
+		level := zerolog.DebugLevel
+		if wait == firstBackoff { // told once
+			level = zerolog.WarnLevel
+		}
+		log.WithLevel(level).Err(err).Msg("thaw did not succeed, trying again")
+		if e.Kind == KindPause && unanswered(err) && thawCgroup(e) == nil {
+			log.WithLevel(level).Msg("Docker does not answer: thawed the control group directly")
 		}
 		select {
 		case <-ctx.Done():
