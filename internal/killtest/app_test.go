@@ -86,7 +86,7 @@ func (a *app) of(part string) string { return a.name + "-" + part }
 func (a *app) start(t *testing.T, name, from, to string) {
 	t.Helper()
 	a.Run(t, a.of(name), testhost.RunOptions{
-		Flags:   []string{"-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
+		Flags:   []string{"--stop-signal", "TERM", "-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
 		Command: []string{"/load/load", "ab", "-while", "/load/on", "-a", "/from/" + name + "-a", "-b", "/to/" + name + "-b", "-rate", "20"},
 	})
 }

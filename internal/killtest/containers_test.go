@@ -18,7 +18,6 @@ const (
 )
 
 func TestContainersThatChange(t *testing.T) {
-	h := newHost(t)
 	for _, tc := range []struct {
 		name, app string
 		at        string
@@ -26,8 +25,9 @@ func TestContainersThatChange(t *testing.T) {
 		after     func(*testing.T, *app)
 		may, want bool // there may be a set, and has to be
 	}{
-		{"one exits during the pause", "exits", held, kill, startAgain, true, false},
-		{"one is removed during the pause", "removed", held, remove, runAgain, true, false},
+		{"one exits during the pause", "exits", held, kill, startAgain, true, true},
+		{"one is told to end during the pause", "stopped", held, stop, startAgain, false, false},
+		{"one is removed during the pause", "removed", held, remove, runAgain, true, true},
 		{"one is restarted during the pause", "restarted", held, restart, nothing, false, false},
 		{"one is let go and paused again by others during the pause", "flipped", held, flip, unpauseIfPaused, false, false},
 		{"one is let go by others during the pause", "letgo", held, unpause, nothing, false, false},
@@ -42,7 +42,7 @@ func TestContainersThatChange(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			a := newApp(t, h, tc.app)
+			a := newApp(t, newHost(t), tc.app) // a host each: what Docker tells of one app unsettles the others
 			p, f := a.holdAt(t, "stop", tc.at)
 			before := complete(a.list(t))
 			tc.change(t, a)
@@ -76,6 +76,7 @@ func (a *app) checkOutcome(t *testing.T, p *program, before []snapset.Manifest, 
 }
 
 func kill(t *testing.T, a *app)    { a.Docker(t, "kill", a.of("two")) }
+func stop(t *testing.T, a *app)    { a.Docker(t, "stop", a.of("two")) }
 func remove(t *testing.T, a *app)  { a.Docker(t, "rm", "-f", a.of("two")) }
 func restart(t *testing.T, a *app) { a.Docker(t, "restart", "-t", "0", a.of("two")) }
 func unpause(t *testing.T, a *app) { a.Docker(t, "unpause", a.of("two")) }
@@ -96,13 +97,19 @@ func flip(t *testing.T, a *app) {
 	pause(t, a)
 }
 
+// end is of a container that may have written before it ended.
 func end(t *testing.T, a *app) {
 	unpause(t, a)
 	kill(t, a)
 }
 
-func startAgain(t *testing.T, a *app) { a.Docker(t, "start", a.of("two")) }
-func runAgain(t *testing.T, a *app)   { a.start(t, "two", "b", "c") }
+func startAgain(t *testing.T, a *app) {
+	t.Helper()
+	a.Docker(t, "wait", a.of("two"))
+	a.Docker(t, "start", a.of("two"))
+}
+
+func runAgain(t *testing.T, a *app) { a.start(t, "two", "b", "c") }
 
 func replace(t *testing.T, a *app) {
 	remove(t, a)

@@ -149,9 +149,14 @@ func (f *freezer) awaitHeld(t *testing.T, name string) {
 // awaitFree returns when nothing of ours is held any more, and fails when that takes longer than the bound.
 func (f *freezer) awaitFree(t *testing.T) {
 	t.Helper()
+	f.awaitAll(t, ours)
+}
+
+func (f *freezer) awaitAll(t *testing.T, names []string) {
+	t.Helper()
 	err := poll(bound, func() error {
 		f.look()
-		for _, name := range ours {
+		for _, name := range names {
 			if f.of(name).now {
 				return fmt.Errorf("%s is still held", name)
 			}
@@ -166,7 +171,12 @@ func (f *freezer) awaitFree(t *testing.T) {
 // check holds what was seen against I1.
 func (f *freezer) check(t *testing.T) {
 	t.Helper()
-	for _, name := range ours {
+	f.checkAll(t, ours)
+}
+
+func (f *freezer) checkAll(t *testing.T, names []string) {
+	t.Helper()
+	for _, name := range names {
 		if w := f.of(name); w.longest > bound {
 			t.Errorf("I1: %s was held for %s", name, w.longest)
 		}
