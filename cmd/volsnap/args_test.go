@@ -86,7 +86,8 @@ func TestEveryOptionEverywhere(t *testing.T) {
 				}
 			}
 			words := strings.Fields(name)
-			for _, option := range [][]string{apart, joined, {"-" + strings.TrimPrefix(joined[0], "--")}} {
+			checkCall(t, slices.Concat(words, rest, []string{"one", "two"}, []string{joined[0][1:]}), called{name, []string{"one", "two"}, values})
+			for _, option := range [][]string{apart, joined} {
 				all := [][]string{
 					slices.Concat(words, option, rest, []string{"one", "two"}),
 					slices.Concat(words, []string{"one"}, option, []string{"two"}, rest),

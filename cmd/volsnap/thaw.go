@@ -65,7 +65,7 @@ func (p *program) thaw(c *cli.Context) error {
 	}
 	for _, one := range out {
 		for _, name := range one.Thawed {
-			errs = append(errs, p.printf("%s: thawed %s\n", one.App, name))
+			errs = append(errs, p.printf("%s: thawed %s\n", one.App, text(name)))
 		}
 	}
 	return errors.Join(errs...)
