@@ -116,6 +116,9 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 	if err := e.removeLeftOvers(ctx, app); err != nil {
 		return err
 	}
+	if err := errors.Join(quiesce.JournalOf(e.RunDir, app).Sweep(), e.Store.Sweep(app)); err != nil {
+		return fmt.Errorf("remove temporary files: %w", err)
+	}
 	return fn(lock)
 }
 

@@ -114,6 +114,9 @@ func (r *Record) check() error {
 	return nil
 }
 
+// Sweep removes what killed runs left of the journal while they wrote it. The caller holds the app's lock.
+func (j Journal) Sweep() error { return state.Sweep(filepath.Dir(j.path), filepath.Base(j.path)) }
+
 // Remove deletes the journal durably; that there is none is no error.
 func (j Journal) Remove() error { return state.Remove(j.path) }
 

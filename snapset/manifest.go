@@ -91,6 +91,11 @@ func (s Store) Remove(id driver.SetID) error {
 	return nil
 }
 
+// Sweep removes what killed runs of app left of manifests. The caller holds the app's lock.
+func (s Store) Sweep(app string) error {
+	return state.Sweep(filepath.Join(s.Dir, "sets", app), "*.json")
+}
+
 // Read returns the manifest of a set, nil without an error when there is none, and an error when it is damaged.
 func (s Store) Read(id driver.SetID) (*Manifest, error) {
 	data, err := state.ReadFile(s.path(id), manifestLimit)

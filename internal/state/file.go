@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -31,11 +32,46 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	fault.Point("before write of a state file")
-	if err := renameio.WriteFile(path, data, mode, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode)); err != nil {
+	if err := replace(path, data, mode); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	fault.Point("after rename of a state file")
 	return syncDir(dir)
+}
+
+func replace(path string, data []byte, mode os.FileMode) (err error) {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }() // nothing, once it is replaced
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	fault.Point("before rename of a state file")
+	return f.CloseAtomicallyReplace()
+}
+
+// Sweep removes the temporary files that killed processes left in dir while they wrote files whose names match, which is a
+// pattern as of filepath.Match. Nobody else may be writing these files.
+func Sweep(dir, match string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		name := strings.TrimRight(e.Name(), "0123456789") // renameio: "." before the name and a number after it
+		temp, err := filepath.Match("."+match, name)
+		if err == nil && temp && name != e.Name() && e.Type().IsRegular() {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // ReadFile returns the content of a regular file of at most limit bytes. A missing file is an fs.ErrNotExist.

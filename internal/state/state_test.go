@@ -168,3 +168,19 @@ func TestLockWaitsForTheChildOfADeadTaker(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestSweepRemovesTemporaryFilesAlone(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".a.json123", ".a.json", "a.json", "a.json123", ".b.json123", ".a.json12x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(state.Sweep(dir, "a.json"), state.Sweep(filepath.Join(dir, "none"), "a.json")); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 5 {
+		t.Fatalf("left: %v, %v; want all but .a.json123", left, err)
+	}
+}
