@@ -1,6 +1,7 @@
 package killtest
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -29,10 +30,10 @@ func TestContainersThatChange(t *testing.T) {
 		{"one is told to end during the pause", "stopped", held, stop, startAgain, false, false},
 		{"one is removed during the pause", "removed", held, remove, runAgain, true, true},
 		{"one is restarted during the pause", "restarted", held, restart, nothing, false, false},
-		{"one is let go and paused again by others during the pause", "flipped", held, flip, unpauseIfPaused, false, false},
+		{"one is let go and paused again by others during the pause", "flipped", held, flip, unpause, false, false},
 		{"one is let go by others during the pause", "letgo", held, unpause, nothing, false, false},
 		{"one is let go by others, and ends, during the pause", "ended", held, end, startAgain, false, false},
-		{"one is let go by others after the snapshots", "letgo2", thawing, unpauseIfPaused, nothing, true, false},
+		{"one is let go by others after the snapshots", "letgo2", thawing, unpause, nothing, true, false},
 		{"one is replaced between plan and freeze", "replaced", planned, replace, nothing, true, true},
 		{"one is replaced after it was looked up", "replaced2", lookedUp, replace, nothing, false, false},
 		{"one is started between plan and freeze", "added", planned, addWriter, removeWriter, true, true},
@@ -79,7 +80,14 @@ func kill(t *testing.T, a *app)    { a.Docker(t, "kill", a.of("two")) }
 func stop(t *testing.T, a *app)    { a.Docker(t, "stop", a.of("two")) }
 func remove(t *testing.T, a *app)  { a.Docker(t, "rm", "-f", a.of("two")) }
 func restart(t *testing.T, a *app) { a.Docker(t, "restart", "-t", "0", a.of("two")) }
-func unpause(t *testing.T, a *app) { a.Docker(t, "unpause", a.of("two")) }
+
+// unpause lets one go. On a busy machine the dead-man may have been quicker; then the run has passed its limit.
+func unpause(t *testing.T, a *app) {
+	t.Helper()
+	if _, err := a.CLI("unpause", a.of("two")); err != nil && !strings.Contains(err.Error(), "is not paused") {
+		t.Fatal(err)
+	}
+}
 
 // pause tries again when runc is "unable to freeze", as happens under load.
 func pause(t *testing.T, a *app) {
@@ -129,11 +137,4 @@ func stillPaused(t *testing.T, a *app) {
 		return
 	}
 	unpause(t, a)
-}
-
-// unpauseIfPaused is for a pause that others may have taken over.
-func unpauseIfPaused(t *testing.T, a *app) {
-	if a.inspect(t, "two").Paused {
-		unpause(t, a)
-	}
 }

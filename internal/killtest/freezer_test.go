@@ -134,18 +134,6 @@ func (f *freezer) of(name string) watched {
 // ours are the things that volsnap may hold.
 var ours = []string{"one", "two", "marker"}
 
-// awaitHeld returns when a thing is held.
-func (f *freezer) awaitHeld(t *testing.T, name string) {
-	t.Helper()
-	before := f.of(name).times
-	eventually(t, 10*time.Second, func() error {
-		if w := f.of(name); !w.now && w.times == before {
-			return fmt.Errorf("%s was not held", name)
-		}
-		return nil
-	})
-}
-
 // awaitFree returns when nothing of ours is held any more, and fails when that takes longer than the bound.
 func (f *freezer) awaitFree(t *testing.T) {
 	t.Helper()

@@ -169,12 +169,14 @@ func (a *app) checkNoLeftOvers(t *testing.T, ids map[string]bool, subvolumes map
 			t.Errorf("I2: left over: subvolume %s", path)
 		}
 	}
-	allowed := []string{a.name + ".lock", a.name + ".json"} // the lock, the last run
+	allowed := []string{a.name + ".lock"}
 	for id := range ids {
 		allowed = append(allowed, id+".json")
 	}
 	for _, path := range files(t, a.state, a.run) {
-		if !slices.Contains(allowed, filepath.Base(path)) {
+		// A report is written without the lock, so what a kill leaves of it cannot be told from what is being written.
+		report := filepath.Base(filepath.Dir(path)) == "last-run"
+		if !report && !slices.Contains(allowed, filepath.Base(path)) {
 			t.Errorf("I2: left over: %s", path)
 		}
 	}
