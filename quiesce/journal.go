@@ -1,11 +1,14 @@
 package quiesce
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +23,9 @@ const (
 	journalVersion = 1
 	journalLimit   = 4 << 20
 )
+
+// fullID is a container's id as Docker makes it; names and shortened ids can come to mean another container.
+var fullID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Journal is the file that names what a run of one app may have frozen. It exists from before the first pause until after
 // the last thaw; after a crash, what it names is what may still be frozen.
@@ -85,14 +91,28 @@ func (j Journal) Read() (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	r := &Record{}
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, j.path, err)
+	r, err := parseRecord(data)
+	if err == nil && r.App+journalSuffix != filepath.Base(j.path) {
+		err = fmt.Errorf("it is of the app %q", r.App)
 	}
-	if err := r.check(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, j.path, err)
 	}
 	return r, nil
+}
+
+// parseRecord takes nothing that Write would not have written: a thaw runs commands and lets containers go on its word.
+func parseRecord(data []byte) (*Record, error) {
+	r := &Record{}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(r); err != nil {
+		return nil, err
+	}
+	if dec.More() {
+		return nil, errors.New("something follows the record")
+	}
+	return r, r.check()
 }
 
 func (r *Record) check() error {
@@ -101,8 +121,10 @@ func (r *Record) check() error {
 	}
 	for i, e := range r.Entries {
 		switch {
-		case e.Container == "":
-			return fmt.Errorf("entry %d names no container", i)
+		case !fullID.MatchString(e.Container):
+			return fmt.Errorf("entry %d: %q is no container id", i, e.Container)
+		case slices.ContainsFunc(e.Thaw, func(arg string) bool { return strings.ContainsRune(arg, 0) }):
+			return fmt.Errorf("entry %d has a zero byte in its command", i)
 		case e.Kind == KindExec && len(e.Thaw) == 0:
 			return fmt.Errorf("entry %d has no thaw command", i)
 		case e.Kind != KindExec && e.Kind != KindPause:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,27 +25,31 @@ func journal(t *testing.T, entries ...quiesce.Entry) quiesce.Journal {
 	return j
 }
 
+// id is a container id as Docker makes it.
+func id(n int) string { return strings.Repeat(strconv.Itoa(n), 64) }
+
 func TestRecoverThawsOnlyWhatTheJournalNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEngine("ours", "theirs", "again", "stopped")
-		for _, id := range []string{"ours", "theirs", "again"} {
+		ours, theirs, again, stopped, gone := id(1), id(2), id(3), id(4), id(5)
+		e := newEngine(ours, theirs, again, stopped)
+		for _, id := range []string{ours, theirs, again} {
 			e.set(id, func(c *docker.Container) { c.Paused = true })
 		}
-		e.set("again", func(c *docker.Container) { c.StartedAt = epoch.Add(time.Hour) }) // started anew, then paused by others
-		e.set("stopped", func(c *docker.Container) { c.Running = false })
-		exec := quiesce.Entry{Kind: quiesce.KindExec, Container: "ours", Name: "ours", Thaw: []string{"unlock"}}
-		j := journal(t, append([]quiesce.Entry{exec}, e.wave("ours", "again", "stopped", "gone")...)...)
+		e.set(again, func(c *docker.Container) { c.StartedAt = epoch.Add(time.Hour) }) // started anew, then paused by others
+		e.set(stopped, func(c *docker.Container) { c.Running = false })
+		exec := quiesce.Entry{Kind: quiesce.KindExec, Container: ours, Name: ours, Thaw: []string{"unlock"}}
+		j := journal(t, append([]quiesce.Entry{exec}, e.wave(ours, again, stopped, gone)...)...)
 		thawed, err := quiesce.Recover(t.Context(), e, j)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"ours", "ours"}, thawed); diff != "" {
+		if diff := cmp.Diff([]string{ours, ours}, thawed); diff != "" {
 			t.Errorf("thawed (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"again", "theirs"}, e.paused()); diff != "" {
+		if diff := cmp.Diff([]string{theirs, again}, e.paused()); diff != "" {
 			t.Errorf("paused afterwards (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]string{"unpause ours", "exec ours unlock"}, e.calls()); diff != "" {
+		if diff := cmp.Diff([]string{"unpause " + ours, "exec " + ours + " unlock"}, e.calls()); diff != "" {
 			t.Errorf("calls (-want +got):\n%s", diff)
 		}
 		if rec, err := j.Read(); rec != nil || err != nil {
@@ -55,10 +60,11 @@ func TestRecoverThawsOnlyWhatTheJournalNames(t *testing.T) {
 
 func TestRecoverKeepsTheJournalUntilAllIsThawed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEngine("a")
-		e.set("a", func(c *docker.Container) { c.Paused = true })
+		a := id(1)
+		e := newEngine(a)
+		e.set(a, func(c *docker.Container) { c.Paused = true })
 		e.hook = func(context.Context, string) error { return docker.ErrUnavailable }
-		j := journal(t, e.wave("a")...)
+		j := journal(t, e.wave(a)...)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if _, err := quiesce.Recover(ctx, e, j); !errors.Is(err, quiesce.ErrStillFrozen) {
@@ -98,7 +104,7 @@ func TestDamagedJournals(t *testing.T) {
 }
 
 func TestJournals(t *testing.T) {
-	j := journal(t, newEngine("a").wave("a")...)
+	j := journal(t, newEngine().wave(id(1))...)
 	dir := strings.TrimSuffix(j.Path(), "/ccn.frozen.json")
 	apps, err := quiesce.Journals(dir)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,10 +86,11 @@ func (s Store) Write(m *Manifest) error {
 func (s Store) Remove(id driver.SetID) error {
 	fault.Point("before removal of a manifest")
 	defer fault.Point("after removal of a manifest")
-	if err := os.Remove(s.path(id)); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	err := os.Remove(s.path(id))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Sweep removes what killed runs of app left of manifests. The caller holds the app's lock.

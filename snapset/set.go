@@ -118,9 +118,7 @@ func contradictions(members []driver.Snapshot, recorded *Manifest) []string {
 // merge is the recorded manifest with what the snapshots know better: where they are now, and what pins them.
 func merge(id driver.SetID, members []driver.Snapshot, recorded *Manifest) *Manifest {
 	m := Manifest{
-		ID: id, App: id.App(), Created: id.Time(),
-		Containers: []ContainerPause{}, Checkpoints: []Checkpoint{},
-	}
+		ID: id, App: id.App(), Created: id.Time()}
 	proofs := map[string]OrderedBy{}
 	if recorded != nil {
 		m = *recorded
@@ -129,6 +127,7 @@ func merge(id driver.SetID, members []driver.Snapshot, recorded *Manifest) *Mani
 		}
 	}
 	m.Pins, m.Members = []string{}, []Member{}
+	m.Containers, m.Checkpoints = append([]ContainerPause{}, m.Containers...), append([]Checkpoint{}, m.Checkpoints...)
 	for _, s := range members {
 		if s.Consistency != "" {
 			m.Consistency = Consistency(s.Consistency)

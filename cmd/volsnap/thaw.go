@@ -9,6 +9,7 @@ import (
 
 	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/quiesce"
 )
 
@@ -53,7 +54,11 @@ func (p *program) thaw(c *cli.Context) error {
 		}
 		thawed, err := h.engine.Thaw(c.Context, app)
 		one := thawJSON{App: app, Thawed: append([]string{}, thawed...)}
-		if err != nil {
+		switch {
+		case errors.Is(err, state.ErrLive):
+			zerolog.Ctx(c.Context).Info().Str("app", app).Msg("left to its own run, which is alive")
+			one.Error = printable(err)
+		case err != nil:
 			one.Error = printable(err)
 			errs = append(errs, fmt.Errorf("thaw %s: %w", app, err))
 		}

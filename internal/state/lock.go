@@ -15,8 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLocked says that another live process holds the lock.
-var ErrLocked = errors.New("another run has the lock")
+// What a lock can be held by.
+var (
+	ErrLocked = errors.New("another run has the lock")
+	ErrLive   = fmt.Errorf("%w, and is alive", ErrLocked) // wraps ErrLocked
+)
 
 const (
 	orphanWait = 30 * time.Second // how long to wait for the dead-man of a dead run to let go
@@ -27,7 +30,7 @@ const (
 // its parent died: that is how a dead-man keeps the next run out until it has thawed.
 type Lock struct{ file *os.File }
 
-// LockApp takes the lock of app, a valid app name, in runDir. It fails at once with ErrLocked while another live process
+// LockApp takes the lock of app, a valid app name, in runDir. It fails at once with ErrLive while another live process
 // has it, and waits for it to be let go when the process that took it is dead, for 30 s at most.
 func LockApp(ctx context.Context, runDir, app string) (*Lock, error) {
 	if err := os.MkdirAll(runDir, 0o700); err != nil {
@@ -64,12 +67,12 @@ func acquire(ctx context.Context, f *os.File) error {
 			return err
 		}
 		if pid := readHolder(f); pid != 0 && alive(pid) {
-			return fmt.Errorf("%w (process %d)", ErrLocked, pid)
+			return fmt.Errorf("%w (process %d)", ErrLive, pid)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-deadline.C:
+		case <-deadline.C: // ErrLocked alone
 			return fmt.Errorf("%w: the process that took it is dead, and what it left behind still thaws", ErrLocked)
 		case <-time.After(orphanPoll):
 		}
