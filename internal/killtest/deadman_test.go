@@ -3,95 +3,10 @@ package killtest
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/volsnap/volsnap/quiesce"
 )
-
-// pointOf is the number of the first point of a name in an undisturbed run.
-func (a *app) pointOf(t *testing.T, name string) int {
-	t.Helper()
-	a.settle(t) // the first run makes directories
-	points := a.settle(t).passed(t)
-	n := slices.Index(points, name)
-	if n < 0 {
-		t.Fatalf("no point %q in %q", name, points)
-	}
-	return n
-}
-
-// hold brings a run to the instant before its first snapshot, where all is paused, and has it hang or stop there.
-func (a *app) hold(t *testing.T, mode string) (*program, *freezer) {
-	t.Helper()
-	return a.holdAt(t, mode, held)
-}
-
-func (a *app) holdAt(t *testing.T, mode, point string) (*program, *freezer) {
-	t.Helper()
-	n := a.pointOf(t, point)
-	for range 3 {
-		f := a.watch(t, "one", "two", "reader", "resting")
-		p := a.begin(t, at(mode, n), "run", a.name)
-		p.reach(t, n)
-		if len(p.passed(t)) > n {
-			return p, f
-		}
-		f.end()
-		if !p.limited(t) {
-			break
-		}
-	}
-	t.Fatalf("the run did not come to the point %q", point)
-	return nil, nil
-}
-
-// killDeadMan leaves nobody to watch over a run.
-func (a *app) killDeadMan(t *testing.T) {
-	t.Helper()
-	pids := a.deadMen(t)
-	if len(pids) != 1 {
-		t.Fatalf("dead-men: %v, want one", pids)
-	}
-	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, runLimit, func() error {
-		if len(a.deadMen(t)) > 0 {
-			return quiesce.ErrStillFrozen
-		}
-		return nil
-	})
-}
-
-// orphan leaves containers paused and nobody who knows but the journal.
-func (a *app) orphan(t *testing.T) *freezer {
-	t.Helper()
-	for range 5 {
-		p, f := a.hold(t, "stop") // the dead-man has to be killed within the limit
-		a.killDeadMan(t)
-		p.signal(t, syscall.SIGKILL)
-		p.wait(t)
-		f.look()
-		if f.of("one").now && f.of("two").now && f.of("marker").now {
-			return f
-		}
-		t.Log("the dead-man was quicker")
-		f.end()
-	}
-	t.Fatal("the dead-man was quicker each time")
-	return nil
-}
-
-// settled is that the app is as it should be, after one more run.
-func (a *app) settled(t *testing.T) {
-	t.Helper()
-	before := keptOf(a.list(t))
-	a.settle(t)
-	a.checkSettled(t, before)
-}
 
 func TestDeadMan(t *testing.T) {
 	h := newHost(t)
