@@ -39,6 +39,7 @@ type floor struct {
 	host, to            string
 	containers, sources []string
 	freezer             []string // files of the kernel's freezer, instead of the engine's pause
+	last                bool     // the last container is paused after the others, as volsnap does with a database
 }
 
 func floorMain(args []string) error {
@@ -49,6 +50,7 @@ func floorMain(args []string) error {
 	flags.StringVar(&containers, "containers", "", "ids")
 	flags.StringVar(&sources, "sources", "", "subvolumes")
 	flags.StringVar(&freezer, "freezer", "", "freezer.state or cgroup.freeze of each container")
+	flags.BoolVar(&f.last, "last", false, "pause the last container after the others")
 	flags.StringVar(&f.to, "to", "", "existing directory for the snapshots")
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
@@ -90,7 +92,11 @@ func (f floor) run(ctx context.Context) (w window, err error) {
 		return w, err
 	}
 	w.Begin = time.Now()
-	err = each(n, freeze)
+	if f.last {
+		err = errors.Join(each(n-1, freeze), freeze(n-1))
+	} else {
+		err = each(n, freeze)
+	}
 	w.Frozen = time.Now()
 	if err == nil {
 		err = each(len(f.sources), func(i int) error {

@@ -52,6 +52,9 @@ func (b *bench) manySets(ctx context.Context, volumes int) (err error) {
 	if err := b.listings(ctx, s, title+", nothing else on the file system", false); err != nil {
 		return err
 	}
+	if err := b.runBeside(ctx, s, title); err != nil {
+		return err
+	}
 	if err := s.fillBtrbk(sets); err != nil {
 		return err
 	}
@@ -99,11 +102,35 @@ func (b *bench) listings(ctx context.Context, s *store, title string, btrbk bool
 	var rows [][]string
 	for i, one := range all {
 		row := append([]string{one.name}, took[i].cells()...)
-		rows = append(rows, append(row, ratio(took[0], took[i]), ratio(took[1], took[i]), milliseconds(worked[i].median()), fmt.Sprintf("%d MiB", memory[i]>>20)))
+		rows = append(rows, append(row, ratio(took[0], took[i]), ratio(took[1], took[i]), milliseconds(worked[i].median()), mebibytes(memory[i])))
 	}
 	b.out.table(title, append(append([]string{""}, statistics...), "volsnap list is × this", "volsnap prune is × this", "CPU time, median", "peak memory"), rows)
 	return nil
 }
+
+// runBeside takes sets, and keeps them, with so many there already.
+func (b *bench) runBeside(ctx context.Context, s *store, title string) (err error) {
+	engine, err := testhost.NewEngine("")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	var took, worked sample
+	var memory int64
+	for range b.times(manyRuns) {
+		argv := []string{b.bin, "--config", s.keepAll(), "--log-level", "error", "run"}
+		used, err := measure(ctx, argv, "DOCKER_HOST="+engine.Host)
+		if err != nil {
+			return err
+		}
+		took, worked, memory = append(took, used.wall), append(worked, used.cpu), max(memory, used.memory)
+	}
+	row := append(append([]string{"`volsnap run`"}, took.cells()...), milliseconds(worked.median()), mebibytes(memory))
+	b.out.table(title+", and a run that adds a set to them", append(append([]string{""}, statistics...), "CPU time, median", "peak memory"), [][]string{row})
+	return nil
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 func (s *store) btrbkConfig() string { return filepath.Join(s.dir, "btrbk.conf") }
 

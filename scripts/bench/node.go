@@ -47,7 +47,7 @@ type node struct {
 }
 
 func (b *bench) node(ctx context.Context) (n *node, err error) {
-	n = &node{services: []string{"postgres", "pyaleph", "pyaleph-api", "ipfs", "worker-1", "worker-2"}}
+	n = &node{services: []string{"pyaleph", "pyaleph-api", "ipfs", "worker-1", "worker-2", "postgres"}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -79,10 +79,8 @@ func (b *bench) node(ctx context.Context) (n *node, err error) {
 			return n, err
 		}
 	}
-	if err := n.configure(); err != nil {
-		return n, err
-	}
-	return n, n.findWriters(ctx)
+	err = errors.Join(n.configure(), n.findWriters(ctx))
+	return n, err
 }
 
 // worker starts one more container that writes to a volume.

@@ -16,11 +16,13 @@ const (
 
 // noop runs an app of 100 datasets that nobody writes to, beside one of a single dataset: what a run costs for each.
 func (b *bench) noop(ctx context.Context) (err error) {
+	var done closers
+	defer func() { err = errors.Join(err, done.close()) }()
 	engine, err := testhost.NewEngine("")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
+	done.add(engine.Close)
 	counts := []int{1, noopDatasets}
 	var stores []*store
 	for _, n := range counts {
@@ -28,7 +30,7 @@ func (b *bench) noop(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, unmount()) }()
+		done.add(unmount)
 		s, err := newStore(mnt, filepath.Join(filepath.Dir(b.bin), fmt.Sprint("noop", n)), n, 0, "{last: 1000}")
 		if err != nil {
 			return err

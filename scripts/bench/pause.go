@@ -144,6 +144,7 @@ func (b *bench) ways(n *node) ([]way, error) {
 		{"script-parallel", script(scriptParallel)},
 		{"script-one", script(scriptOne)},
 		{"floor", bare()},
+		{"floor-last", bare("-last")},
 		{"freezer", bare("-freezer", strings.Join(freezers, ","))},
 	}, nil
 }
@@ -190,6 +191,7 @@ var wayTitles = map[string]string{
 	"script-parallel": "script: `docker pause` each with `&`",
 	"script-one":      "script: `sync -f`, one `docker pause` of all",
 	"floor":           "the floor: a bare program, by the API",
+	"floor-last":      "the same, but the database after the others",
 	"freezer":         "a bare program, by the kernel's freezer",
 }
 

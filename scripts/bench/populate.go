@@ -51,9 +51,14 @@ func newStore(mnt, dir string, n, sets int, keep string) (*store, error) {
 		s.datasets = append(s.datasets, driver.Dataset{Kind: btrfs.Kind, Name: at})
 		text += fmt.Sprintf("      - path: %q\n", at)
 	}
-	text += "    freeze:\n      steps: []\n    keep: " + keep + "\n"
-	return s, os.WriteFile(s.config, []byte(text), 0o600)
+	text += "    freeze:\n      steps: []\n    keep: "
+	return s, errors.Join(
+		os.WriteFile(s.config, []byte(text+keep+"\n"), 0o600), os.WriteFile(s.keepAll(), []byte(text+"{last: -1}\n"), 0o600),
+	)
 }
+
+// keepAll is a configuration that prunes nothing.
+func (s *store) keepAll() string { return s.config + ".all" }
 
 func (s *store) request(i int) (driver.Request, error) {
 	set, err := driver.NewSetID(s.app, s.first.Add(setInterval*time.Duration(i)))
