@@ -26,9 +26,12 @@ func (p *program) printJSON(v any) error {
 
 // escaped is a JSON text with what is not printable in its strings as \u. The encoder has done that below U+0020.
 func escaped(doc string) string {
+	if !strings.ContainsFunc(doc, strange) {
+		return doc // nearly always; copying a list of 10,000 snapshots took 100 ms
+	}
 	var b strings.Builder
 	for _, r := range doc {
-		if r == '\n' || unicode.IsPrint(r) {
+		if !strange(r) {
 			b.WriteRune(r)
 			continue
 		}
@@ -38,6 +41,8 @@ func escaped(doc string) string {
 	}
 	return b.String()
 }
+
+func strange(r rune) bool { return r != '\n' && (r < ' ' || r > '~') && !unicode.IsPrint(r) }
 
 func (p *program) printf(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.stdout, format, args...)
