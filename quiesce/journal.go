@@ -112,7 +112,10 @@ func parseRecord(data []byte) (*Record, error) {
 	if dec.More() {
 		return nil, errors.New("something follows the record")
 	}
-	return r, r.check()
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Record) check() error {

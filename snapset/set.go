@@ -118,7 +118,8 @@ func contradictions(members []driver.Snapshot, recorded *Manifest) []string {
 // merge is the recorded manifest with what the snapshots know better: where they are now, and what pins them.
 func merge(id driver.SetID, members []driver.Snapshot, recorded *Manifest) *Manifest {
 	m := Manifest{
-		ID: id, App: id.App(), Created: id.Time()}
+		ID: id, App: id.App(), Created: id.Time(),
+	}
 	proofs := map[string]OrderedBy{}
 	if recorded != nil {
 		m = *recorded
