@@ -139,24 +139,24 @@ func (e *Engine) recoverFreeze(ctx context.Context, app string) error {
 	return err
 }
 
-// removeLeftOvers destroys the unsealed sets of app. The caller has the lock, so none of them is in the making.
+// removeLeftOvers destroys the unsealed sets of app. The caller has the lock, so none of them is in the making. What cannot be
+// removed counts for nothing, and keeps no new set from being taken.
 func (e *Engine) removeLeftOvers(ctx context.Context, app string) error {
 	sets, err := e.Sets(ctx, app)
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, s := range sets {
 		if !s.LeftOver {
 			continue
 		}
 		if err := e.destroy(ctx, s); err != nil {
-			errs = append(errs, fmt.Errorf("remove left-over set %s: %w", s.ID, err))
+			zerolog.Ctx(ctx).Warn().Err(err).Str("set", string(s.ID)).Msg("could not remove all that an unfinished run or removal had left")
 			continue
 		}
 		zerolog.Ctx(ctx).Warn().Str("set", string(s.ID)).Msg("removed what an unfinished run or removal had left")
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Thaw lets go what dead runs of app left paused, and reports the containers. It needs the lock: what a live run has
