@@ -37,8 +37,8 @@ var parts = []struct {
 	{"pause", (*bench).pause},
 	{"fifty", (*bench).fifty},
 	{"noop", (*bench).noop},
-	{"many", (*bench).many},
 	{"delete", (*bench).delete},
+	{"many", (*bench).many},
 }
 
 func main() {

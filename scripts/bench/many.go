@@ -20,7 +20,8 @@ const (
 	manyPolicy    = "{last: 5, hourly: 48, daily: 60, weekly: 52, monthly: 24}"
 )
 
-// many lists 10,000 snapshots and plans to prune them: as 2,000 sets of 5 volumes, and as 10,000 sets of one.
+// many lists 10,000 snapshots and plans to prune them: as 2,000 sets of 5 volumes, beside as many of btrbk's too, and as
+// 10,000 sets of one.
 func (b *bench) many(ctx context.Context) error {
 	for _, volumes := range []int{5, 1} {
 		if err := b.manySets(ctx, volumes); err != nil {
@@ -54,6 +55,9 @@ func (b *bench) manySets(ctx context.Context, volumes int) (err error) {
 	}
 	if err := b.runBeside(ctx, s, title); err != nil {
 		return err
+	}
+	if volumes == 1 {
+		return nil // beside btrbk's it differs no more than above
 	}
 	if err := s.fillBtrbk(sets); err != nil {
 		return err
@@ -138,25 +142,31 @@ func (s *store) btrbkConfig() string { return filepath.Join(s.dir, "btrbk.conf")
 func (s *store) fillBtrbk(sets int) error {
 	conf := fmt.Sprintf(`timestamp_format long-iso
 snapshot_create ondemand
-snapshot_dir btrbk
 snapshot_preserve_min 5h
 snapshot_preserve 48h 60d 52w 24m
 lockfile %s
 volume %s
 `, filepath.Join(s.dir, "btrbk.lock"), s.mnt)
-	to := filepath.Join(s.mnt, "btrbk")
-	if err := os.Mkdir(to, 0o700); err != nil {
-		return err
-	}
 	for _, ds := range s.datasets {
 		name := filepath.Base(ds.Name)
-		conf += "  subvolume " + name + "\n"
+		conf += fmt.Sprintf("  subvolume %s\n    snapshot_dir btrbk/%s\n", name, name)
+	}
+	err := each(len(s.datasets), func(k int) error {
+		from := s.datasets[k].Name
+		to := filepath.Join(s.mnt, "btrbk", filepath.Base(from))
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return err
+		}
 		for i := range sets {
 			at := s.first.Add(setInterval * time.Duration(i)).UTC().Format("20060102T150405+0000")
-			if err := dennwc.SnapshotSubVolume(ds.Name, filepath.Join(to, name+"."+at), true); err != nil {
+			if err := dennwc.SnapshotSubVolume(from, filepath.Join(to, filepath.Base(from)+"."+at), true); err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return os.WriteFile(s.btrbkConfig(), []byte(conf), 0o600)
 }
