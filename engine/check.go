@@ -38,7 +38,7 @@ func (h *Health) judge(maxAge time.Duration) {
 		h.problem(driver.Warning, h.App, "its newest set is "+h.Age.Round(time.Minute).String()+" old", "see whether the timer runs: `systemctl list-timers`")
 	}
 	for _, s := range h.Faulty {
-		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` when it is of no use"
+		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` removes its good members; what is damaged is yours to look at and remove"
 		if s.LeftOver {
 			mend = "the next run removes it"
 		}

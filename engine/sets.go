@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/rs/zerolog"
+
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/snapset"
@@ -78,6 +80,9 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if newest, ok := newestComplete(sets); ok && newest.ID == id {
 			return fmt.Errorf("delete %s: %w: it is the newest complete set of %s", id, ErrRefused, id.App())
 		}
+		if !slices.ContainsFunc(sets[i].Snapshots, func(m driver.Snapshot) bool { return m.Fault == "" }) {
+			return fmt.Errorf("delete %s: %w: none of its members is as it was sealed; look at them and remove them by hand", id, ErrRefused)
+		}
 		return e.destroy(ctx, sets[i])
 	})
 }
@@ -123,11 +128,16 @@ func (e *Engine) driver(kind string) (driver.Driver, error) {
 }
 
 // destroy removes whole sets. All members are unsealed before the first is destroyed: when the process dies in between, the
-// next run knows the rest as left over. The manifest goes in between, so none is left without its set.
+// next run knows the rest as left over. The manifest goes in between, so none is left without its set. Members that are not
+// what was sealed may be somebody else's by now: they stay.
 func (e *Engine) destroy(ctx context.Context, sets ...snapset.Set) error {
 	byKind := map[string][]driver.Snapshot{}
 	for _, s := range sets {
 		for _, m := range s.Snapshots {
+			if m.Fault != "" {
+				zerolog.Ctx(ctx).Warn().Str("snapshot", m.Name).Msg("left alone, since it " + m.Fault)
+				continue
+			}
 			byKind[m.Dataset.Kind] = append(byKind[m.Dataset.Kind], m)
 		}
 	}

@@ -15,6 +15,20 @@ var errNoCgroup = errors.New("the container's freezer control group was not foun
 // time when Docker does not answer.
 func thawCgroup(e Entry) error { return writeFreezer(e, "THAWED", "0") }
 
+// frozenCgroup tells whether the container is frozen now.
+func frozenCgroup(e Entry) bool {
+	file, isV2, err := freezerFile(e)
+	if err != nil {
+		return false
+	}
+	value, err := os.ReadFile(file)
+	want := "FROZEN"
+	if isV2 {
+		want = "1"
+	}
+	return err == nil && strings.TrimSpace(string(value)) == want
+}
+
 func freezeCgroup(e Entry) error { return writeFreezer(e, "FROZEN", "1") }
 
 func writeFreezer(e Entry, v1, v2 string) error {

@@ -20,7 +20,7 @@ import (
 const (
 	readyLimit = 10 * time.Second       // for the dead-man to come up
 	afterLimit = 250 * time.Millisecond // past the freeze limit, before the dead-man thaws what a hung process has not
-	giveUp     = 10 * time.Minute       // how long the dead-man tries; the journal stays for Recover
+	giveUp     = 2 * time.Minute        // how long the dead-man tries; the journal stays for Recover
 	ready      = "ready"
 )
 

@@ -291,3 +291,22 @@ func TestNothingIsFrozenWithoutAGuard(t *testing.T) {
 		t.Fatalf("calls (-want +got):\n%s", diff)
 	}
 }
+
+// A thaw command that fails for good is an error soon, and the journal goes on naming it.
+func TestAThawCommandThatFailsIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, "a")
+		f.hook = fail("exec a unlock", errors.New("exit status 1"), 1000)
+		begin := time.Now()
+		_, err := f.Frozen(t.Context(), []quiesce.Step{f.exec("a", "lock", "unlock"), f.pause(f.wave("a"))}, func(context.Context) error { return nil })
+		if !errors.Is(err, quiesce.ErrStillFrozen) {
+			t.Errorf("error %v; want ErrStillFrozen", err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("tried for %s", took)
+		}
+		if slices.Contains(f.calls(), "disarm") || len(f.paused()) > 0 {
+			t.Errorf("disarmed, or still paused: %q", f.calls())
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -16,6 +17,8 @@ const (
 	attemptLimit = 3 * time.Second        // one unpause; Docker needs some 20 ms
 	firstBackoff = 20 * time.Millisecond  // between attempts, doubling
 	maxBackoff   = 100 * time.Millisecond // an app waits for each of them
+	directAfter  = 800 * time.Millisecond // for Docker to thaw, before it is done without it
+	execTries    = 12                     // of a thaw command that fails: about a second
 	lateWatch    = 3 * time.Second        // how long a pause that was not answered may still arrive
 	watchPoll    = 50 * time.Millisecond
 )
@@ -98,11 +101,31 @@ func undoExec(ctx context.Context, d Docker, e Entry) (found, error) {
 	return wasFrozen, nil
 }
 
-// undoUntil tries until the entry is let go or ctx ends. While Docker does not answer, the container's control group is
-// thawed directly.
+// undoSoon is undo for an app that waits: when Docker takes longer than directAfter, the container's control group is thawed
+// directly, and Docker is asked all the same, so that it knows.
+func undoSoon(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
+	if e.Kind != KindPause {
+		return undo(ctx, d, e, sure)
+	}
+	var until atomic.Bool // it was frozen until we let it go
+	direct := time.AfterFunc(directAfter, func() {
+		until.Store(frozenCgroup(e) && thawCgroup(e) == nil)
+	})
+	defer direct.Stop()
+	was, err := undo(ctx, d, e, sure)
+	if err == nil && sure && until.Load() {
+		was = wasFrozen
+	}
+	return was, err
+}
+
+// undoUntil tries until the entry is let go or ctx ends; a thaw command that fails is given up after execTries. While Docker
+// does not answer, the container's control group is thawed directly.
 func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
+	tries := 0
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
-		was, err := undo(ctx, d, e, sure)
+		was, err := undoSoon(ctx, d, e, sure)
+		tries++
 		if err == nil {
 			return was, nil
 		}
@@ -115,6 +138,9 @@ func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error)
 		log.WithLevel(level).Err(err).Msg("thaw did not succeed, trying again")
 		if e.Kind == KindPause && unanswered(err) && thawCgroup(e) == nil {
 			log.WithLevel(level).Msg("Docker does not answer: thawed the control group directly")
+		}
+		if e.Kind == KindExec && tries >= execTries && !unanswered(err) {
+			return wasNot, fmt.Errorf("%w: container %s: %w", ErrStillFrozen, e.Name, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ var hints = []struct {
 	is   error
 	text string
 }{
-	{quiesce.ErrStillFrozen, "containers may still be paused: `docker ps --filter status=paused` lists them, `volsnap thaw` tries again"},
+	{quiesce.ErrStillFrozen, "containers may still be paused (`docker ps --filter status=paused`), or a thaw command failed: mend that, then `volsnap thaw`"},
 	{quiesce.ErrDamaged, "look at `docker ps --filter status=paused`, unpause what volsnap paused, then remove the journal that is named above"},
 	{state.ErrLocked, "wait for the other run to end; `volsnap status` shows when the last one ended"},
 	{docker.ErrUnavailable, "see that the Docker engine runs and DOCKER_HOST names its socket; an app of paths alone with `freeze: {steps: []}` needs none"},

@@ -171,7 +171,7 @@ func TestManyRecordsAreWrittenWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range all {
-			got, err := readRecord(dir, w.Set)
+			got, err := readRecordFile(dir, w.Set, w.ext())
 			if err != nil {
 				t.Fatal(err)
 			}

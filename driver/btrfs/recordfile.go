@@ -23,6 +23,9 @@ func readRecord(dir *os.File, set driver.SetID) (record, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return readRecordFile(dir, set, recordExt)
 	}
+	if err == nil && errors.Is(unix.Faccessat(int(dir.Fd()), set.SnapshotName()+recordExt, unix.F_OK, 0), unix.ENOENT) {
+		return record{}, fmt.Errorf("%w: the one of its making is gone, and without it it could not be unsealed", errDamaged)
+	}
 	return r, err
 }
 
