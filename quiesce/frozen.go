@@ -37,7 +37,7 @@ type Freezer struct {
 // whether fn returns, fails, panics (the panic goes on after the thaw), hangs, or ctx ends. When fn hangs, all is thawed at
 // the limit, and Frozen returns after fn did.
 //
-// The error is nil only when fn returned nil and every container that was paused for it stayed so until it was let go.
+// The error is nil only when fn returned nil and every container that was paused for it stayed so until it was let go, or ended.
 func (f Freezer) Frozen(ctx context.Context, steps []Step, fn func(context.Context) error) (Pause, error) {
 	first := slices.IndexFunc(steps, func(s Step) bool { return len(s.Entries()) > 0 })
 	if first < 0 {
@@ -105,7 +105,11 @@ func (f Freezer) finish(h *Hold, out outcome, thawErr error) (Pause, error) {
 		thawErr = f.Guard.Disarm()
 	}
 	if out.panicked != nil {
-		panic(fmt.Sprintf("%v\n\nwhile frozen (all thawed since):\n%s", out.panicked, out.stack))
+		since := "all thawed since"
+		if thawErr != nil {
+			since = thawErr.Error()
+		}
+		panic(fmt.Sprintf("%v\n\nwhile frozen (%s):\n%s", out.panicked, since, out.stack))
 	}
 	p := h.pause()
 	if out.err == nil {
