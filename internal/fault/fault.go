@@ -4,6 +4,7 @@
 //
 //	VOLSNAP_FAULT_LOG=FILE          append the name of every point that is passed
 //	VOLSNAP_FAULT=MODE@N            at the Nth point, counted from 1: kill, term, panic, hang or stop
+//	VOLSNAP_FAULT=MODE@NAME         the same at the first point of that name, whatever came before it
 //
 // The dead-man, though it is the same binary with the same environment, passes no points: it is what the tests rely on.
 package fault

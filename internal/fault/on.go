@@ -11,7 +11,10 @@ import (
 	"syscall"
 )
 
-var passed atomic.Int64
+var (
+	passed atomic.Int64
+	named  atomic.Bool
+)
 
 // Point does what the environment says, see the package comment.
 func Point(name string) {
@@ -26,7 +29,8 @@ func Point(name string) {
 		}
 	}
 	mode, at, ok := strings.Cut(os.Getenv("VOLSNAP_FAULT"), "@")
-	if want, err := strconv.ParseInt(at, 10, 64); !ok || err != nil || want != n {
+	here := at == strconv.FormatInt(n, 10) || at == name && named.CompareAndSwap(false, true)
+	if !ok || !here {
 		return
 	}
 	switch mode {

@@ -8,18 +8,6 @@ import (
 	"github.com/volsnap/volsnap/quiesce"
 )
 
-// pointOf is the number of the first point of a name in an undisturbed run.
-func (a *app) pointOf(t *testing.T, name string) int {
-	t.Helper()
-	a.settle(t) // the first run makes directories
-	points := a.settle(t).passed(t)
-	n := slices.Index(points, name)
-	if n < 0 {
-		t.Fatalf("no point %q in %q", name, points)
-	}
-	return n
-}
-
 // hold brings a run to the instant before its first snapshot, where all is paused, and has it hang or stop there.
 func (a *app) hold(t *testing.T, mode string) (*program, *freezer) {
 	t.Helper()
@@ -28,12 +16,13 @@ func (a *app) hold(t *testing.T, mode string) (*program, *freezer) {
 
 func (a *app) holdAt(t *testing.T, mode, point string) (*program, *freezer) {
 	t.Helper()
-	n := a.pointOf(t, point)
+	a.settle(t) // the first run makes directories
+	a.settle(t)
 	for range 3 {
 		f := a.watch(t, "one", "two", "reader", "resting")
-		p := a.begin(t, at(mode, n), "run", a.name)
-		p.reach(t, n)
-		if len(p.passed(t)) > n {
+		p := a.begin(t, mode+"@"+point, "run", a.name)
+		p.reach(t, "point "+point, func() bool { return slices.Contains(p.passed(t), point) && (mode != "stop" || p.stopped()) })
+		if slices.Contains(p.passed(t), point) && !p.over() {
 			return p, f
 		}
 		f.end()

@@ -123,7 +123,7 @@ func (a *app) disturbed(t *testing.T, s *tally, j job) bool {
 	f := a.watch(t, "one", "two", "reader", "resting")
 	p := a.begin(t, at(j.mode, j.n), "run", a.name)
 	if j.mode == "hang" {
-		p.reach(t, j.n)
+		p.reach(t, fmt.Sprintf("point %d", j.n), func() bool { return len(p.passed(t)) > j.n })
 		f.awaitFree(t)
 		p.signal(t, syscall.SIGKILL)
 	}

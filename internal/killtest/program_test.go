@@ -90,20 +90,34 @@ func (p *program) read(name string) []byte {
 func (p *program) stdout() []byte { return p.read("stdout") }
 func (p *program) stderr() string { return string(p.read("stderr")) }
 
-// reach returns when the program has come to the nth point, or has ended.
-func (p *program) reach(t *testing.T, n int) {
+// reach returns when there says that the program has come to a point, or when it has ended.
+func (p *program) reach(t *testing.T, what string, there func() bool) {
 	t.Helper()
 	eventually(t, runLimit, func() error {
-		select {
-		case <-p.done:
-			return nil
-		default:
-		}
-		if len(p.passed(t)) <= n {
-			return fmt.Errorf("point %d is not reached:\n%s", n, p.stderr())
+		if !p.over() && !there() {
+			return fmt.Errorf("%s is not reached:\n%s", what, p.stderr())
 		}
 		return nil
 	})
+}
+
+func (p *program) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stopped is that it was sent SIGSTOP and all its threads obeyed (proc(5): the state after the name in parentheses).
+func (p *program) stopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(stat), ") ")
+	return ok && strings.HasPrefix(rest, "T")
 }
 
 func (p *program) signal(t *testing.T, sig syscall.Signal) {
