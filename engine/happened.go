@@ -15,7 +15,7 @@ import (
 // happened finds out, after the thaw, what the set's consistency depends on.
 func (t *taking) happened(ctx context.Context) (snapset.Taking, error) {
 	what := snapset.Taking{
-		Snapshots: len(t.snaps), OneInstant: t.oneInstant(), InOrder: !t.plan.covering, Checkpoint: len(t.steps.postgres) > 0,
+		Instants: t.plan.instants(), InOrder: !t.plan.covering, Checkpoint: len(t.steps.postgres) > 0,
 	}
 	if !t.plan.pausing {
 		return what, nil
@@ -27,13 +27,6 @@ func (t *taking) happened(ctx context.Context) (snapset.Taking, error) {
 	what.WritersHeld = len(ran) == 0
 	t.ranMeanwhile = ran
 	return what, nil
-}
-
-func (t *taking) oneInstant() bool {
-	if len(t.groups) != 1 || len(t.plan.items) == 0 {
-		return false
-	}
-	return t.plan.items[0].driver.Capabilities().AtomicGroup
 }
 
 // ran lists the containers that can write to the app's volumes and were not shown to have been held while the snapshots were
@@ -141,7 +134,7 @@ func (t *taking) manifest(what snapset.Taking, opt TakeOptions) (*snapset.Manife
 
 func prove(what snapset.Taking, at map[string]int, m snapset.Member) (by snapset.OrderedBy, err error) {
 	for _, other := range m.NotOlderThan {
-		by = what.Proof(at[m.Volume] >= at[other])
+		by = what.Proof(at[m.Volume], at[other])
 		if by == "" {
 			return "", fmt.Errorf("%w: volume %s must not be older than %s", ErrUnproved, m.Volume, other)
 		}

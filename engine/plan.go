@@ -51,7 +51,7 @@ type Problem struct {
 type plannedItem struct {
 	driver.Item
 	driver driver.Driver
-	pool   string
+	pool   driver.Dataset // kind and name: pools of two kinds may have one name
 }
 
 // Failed reports whether the plan cannot be carried out.
@@ -127,7 +127,7 @@ func (e *Engine) planMember(ctx context.Context, p *Plan, v inventory.Volume) er
 		}
 	}
 	item := driver.Item{Dataset: place.Dataset, Member: len(p.items) + 1, Volumes: []driver.Volume{vol}}
-	p.items = append(p.items, plannedItem{Item: item, driver: d, pool: place.Pool})
+	p.items = append(p.items, plannedItem{Item: item, driver: d, pool: driver.Dataset{Kind: d.Kind(), Name: place.Pool}})
 	return nil
 }
 
@@ -162,10 +162,10 @@ const (
 func (e *Engine) planSpace(ctx context.Context, p *Plan) error {
 	seen := map[string]bool{}
 	for _, it := range p.items {
-		if seen[it.pool] {
+		if seen[it.pool.String()] {
 			continue
 		}
-		seen[it.pool] = true
+		seen[it.pool.String()] = true
 		s, err := it.driver.Space(ctx, it.Dataset)
 		if err != nil {
 			return err
@@ -187,7 +187,7 @@ func (e *Engine) planSpace(ctx context.Context, p *Plan) error {
 // expect computes the class that the plan leads to, and whether not_older_than can be shown under it.
 func (p *Plan) expect() {
 	taking := snapset.Taking{
-		Snapshots: len(p.items), WritersHeld: p.covering, InOrder: !p.covering,
+		Instants: p.instants(), WritersHeld: p.covering, InOrder: !p.covering,
 		Checkpoint: slices.ContainsFunc(p.App.Freeze.Steps, func(s Step) bool { return s.Postgres != nil }),
 	}
 	p.Consistency = taking.Class()
@@ -199,10 +199,10 @@ func (p *Plan) expect() {
 	}
 	for _, m := range p.Members {
 		for _, other := range m.NotOlderThan {
-			if _, known := at[m.Volume]; !known {
-				continue
+			if at[m.Volume] == 0 || at[other] == 0 {
+				continue // not on a storage of ours, which is a problem of its own
 			}
-			if taking.Proof(at[m.Volume] >= at[other]) == "" {
+			if taking.Proof(at[m.Volume], at[other]) == "" {
 				p.problem(driver.Error, m.Volume, fmt.Sprintf("is taken before %s, which it must not be older than", other),
 					"list it after "+other+", or pause all writers")
 			}
@@ -288,13 +288,13 @@ func (e *Engine) planPause(ctx context.Context, p *Plan, s *PauseStep) error {
 	return nil
 }
 
-// pools is one path on each pool of the plan.
-func (p *Plan) pools() []string {
+// paths is one path in each dataset of the plan: on some storages each is a file system of its own.
+func (p *Plan) paths() []string {
 	var paths []string
-	seen := map[string]bool{}
+	seen := map[driver.Dataset]bool{}
 	for _, m := range p.Members {
-		if !seen[m.Place.Pool] {
-			seen[m.Place.Pool] = true
+		if !seen[m.Place.Dataset] {
+			seen[m.Place.Dataset] = true
 			paths = append(paths, m.HostPath)
 		}
 	}

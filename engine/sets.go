@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/rs/zerolog"
-
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/snapset"
@@ -127,41 +125,26 @@ func (e *Engine) driver(kind string) (driver.Driver, error) {
 	return nil, fmt.Errorf("no driver for %q", kind)
 }
 
-// destroy removes whole sets. All members are unsealed before the first is destroyed: when the process dies in between, the
-// next run knows the rest as left over. The manifest goes in between, so none is left without its set. Members that are not
-// what was sealed may be somebody else's by now: they stay.
-func (e *Engine) destroy(ctx context.Context, sets ...snapset.Set) error {
-	byKind := map[string][]driver.Snapshot{}
-	for _, s := range sets {
-		for _, m := range s.Snapshots {
-			if m.Fault != "" {
-				zerolog.Ctx(ctx).Warn().Str("snapshot", m.Name).Msg("left alone, since it " + m.Fault)
-				continue
+// eachKind calls fn once for each kind of storage that the snapshots lie on, in the order of the engine's drivers.
+func (e *Engine) eachKind(snaps []driver.Snapshot, fn func(driver.Driver, []driver.Snapshot) error) error {
+	left := len(snaps)
+	for _, d := range e.Drivers {
+		var its []driver.Snapshot
+		for _, s := range snaps {
+			if s.Dataset.Kind == d.Kind() {
+				its = append(its, s)
 			}
-			byKind[m.Dataset.Kind] = append(byKind[m.Dataset.Kind], m)
 		}
-	}
-	for kind, snaps := range byKind {
-		d, err := e.driver(kind)
-		if err != nil {
-			return err
+		left -= len(its)
+		if len(its) == 0 {
+			continue
 		}
-		if err := d.Unseal(ctx, snaps...); err != nil {
+		if err := fn(d, its); err != nil {
 			return err
 		}
 	}
-	for _, s := range sets {
-		if err := e.Store.Remove(s.ID); err != nil {
-			return err
-		}
+	if left > 0 {
+		return fmt.Errorf("%d snapshots are of a kind that no driver knows", left)
 	}
-	var errs []error
-	for kind, snaps := range byKind {
-		d, err := e.driver(kind)
-		if err == nil {
-			err = d.Destroy(ctx, snaps...)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return nil
 }

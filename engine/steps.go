@@ -75,7 +75,7 @@ func (s *freezeSteps) before(ctx context.Context, p *Plan) error {
 	if s.lead() == len(s.configured) {
 		return nil
 	}
-	return quiesce.Flush{Paths: p.pools()}.Freeze(ctx, nil)
+	return quiesce.Flush{Paths: p.paths()}.Freeze(ctx, nil)
 }
 
 // holding makes the other steps, with the writers as they are now: the later they are looked up, the fewer have changed.

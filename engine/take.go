@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -116,42 +117,18 @@ func (t *taking) prepare(ctx context.Context) error {
 		}
 	}
 	t.engine.stage("flushing file systems")
-	for _, req := range t.requests() {
+	for _, req := range t.plan.requests(t.id) {
 		g, err := req.driver.Prepare(ctx, req.Request)
 		if err != nil {
 			return fmt.Errorf("prepare snapshots: %w", err)
 		}
 		t.groups = append(t.groups, g)
 	}
-	if err := (quiesce.Flush{Paths: t.plan.pools()}).Freeze(ctx, nil); err != nil {
+	if err := (quiesce.Flush{Paths: t.plan.paths()}).Freeze(ctx, nil); err != nil {
 		return err
 	}
 	zerolog.Ctx(ctx).Info().Str("set", string(t.id)).Float64("took_ms", milliseconds(time.Since(begin))).Msg("prepared")
 	return nil
-}
-
-type request struct {
-	driver.Request
-	driver driver.Driver
-	pool   string
-}
-
-// requests makes one group a pool when all writers are paused, and one a member, in order, when they are not.
-func (t *taking) requests() []request {
-	var all []request
-	for _, it := range t.plan.items {
-		i := len(all)
-		for j := range all {
-			if t.plan.covering && all[j].pool == it.pool && all[j].driver == it.driver {
-				i = j
-			}
-		}
-		if i == len(all) {
-			all = append(all, request{Request: driver.Request{Set: t.id, Of: len(t.plan.items)}, driver: it.driver, pool: it.pool})
-		}
-		all[i].Items = append(all[i].Items, it.Item)
-	}
-	return all
 }
 
 // freeze is the pause, and the snapshots in it. The dead-man is up before the last CHECKPOINT, so that between looking up the
@@ -203,6 +180,7 @@ func (t *taking) take(ctx context.Context) error {
 	for _, snaps := range taken {
 		t.snaps = append(t.snaps, snaps...)
 	}
+	slices.SortFunc(t.snaps, func(a, b driver.Snapshot) int { return a.Member - b.Member })
 	return nil
 }
 
@@ -221,20 +199,12 @@ func (t *taking) seal(ctx context.Context, m *snapset.Manifest) error {
 	if err := t.engine.Store.Write(m); err != nil {
 		return err
 	}
-	byDriver := map[string][]driver.Snapshot{}
-	for _, s := range t.snaps {
-		byDriver[s.Dataset.Kind] = append(byDriver[s.Dataset.Kind], s)
-	}
-	for kind, snaps := range byDriver {
-		d, err := t.engine.driver(kind)
-		if err != nil {
-			return err
-		}
+	return t.engine.eachKind(t.snaps, func(d driver.Driver, snaps []driver.Snapshot) error {
 		if err := d.Seal(ctx, string(m.Consistency), snaps...); err != nil {
 			return fmt.Errorf("seal: %w", err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // pin keeps the sealed set, which stays also when that fails.

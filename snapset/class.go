@@ -1,5 +1,7 @@
 package snapset
 
+import "slices"
+
 // Consistency is the class of a set: what can be relied on between its members.
 type Consistency string
 
@@ -23,17 +25,16 @@ const (
 
 // Taking is what happened while a set was taken, as far as its consistency depends on it.
 type Taking struct {
-	Snapshots   int  // how many snapshots the set has
-	OneInstant  bool // the storage made all of them in one transaction group
-	WritersHeld bool // a pause step ran, and every running container that can write was held throughout
-	InOrder     bool // members were taken one after the other in the declared order
-	Checkpoint  bool // a CHECKPOINT ended before the first member was taken
+	Instants    []int // one for each member, in order: those with the same number were made in one transaction group
+	WritersHeld bool  // a pause step ran, and every running container that can write was held throughout
+	InOrder     bool  // members were taken one after the other in the declared order
+	Checkpoint  bool  // a CHECKPOINT ended before the first member was taken
 }
 
 // Class computes the consistency of what happened. It knows nothing of what was asked for.
 func (t Taking) Class() Consistency {
 	switch {
-	case t.Snapshots == 1 || t.OneInstant:
+	case len(t.Instants) > 0 && len(slices.Compact(slices.Clone(t.Instants))) == 1:
 		return Atomic
 	case t.WritersHeld:
 		return Frozen
@@ -44,15 +45,15 @@ func (t Taking) Class() Consistency {
 	}
 }
 
-// Proof says how not_older_than is shown to hold for a member that was taken after all those it names (later), or not
-// at all when the answer is empty.
-func (t Taking) Proof(later bool) OrderedBy {
+// Proof says how it is shown that a member is not older than another, both counted from 1; not at all when the answer is
+// empty.
+func (t Taking) Proof(member, other int) OrderedBy {
 	switch {
-	case t.Snapshots == 1 || t.OneInstant:
+	case t.Instants[member-1] == t.Instants[other-1]:
 		return SameTransaction
 	case t.WritersHeld:
 		return WritersFrozen
-	case t.InOrder && later:
+	case t.InOrder && member > other:
 		return LaterInOrder
 	default:
 		return ""

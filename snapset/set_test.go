@@ -171,27 +171,29 @@ func FuzzManifest(f *testing.F) {
 }
 
 func TestClass(t *testing.T) {
+	one, three, mixed := []int{0, 0, 0}, []int{0, 1, 2}, []int{0, 0, 1}
 	tests := []struct {
 		in    snapset.Taking
 		want  snapset.Consistency
 		later snapset.OrderedBy
 		early snapset.OrderedBy
 	}{
-		{snapset.Taking{Snapshots: 1}, snapset.Atomic, snapset.SameTransaction, snapset.SameTransaction},
-		{snapset.Taking{Snapshots: 3, OneInstant: true}, snapset.Atomic, snapset.SameTransaction, snapset.SameTransaction},
-		{snapset.Taking{Snapshots: 3, WritersHeld: true}, snapset.Frozen, snapset.WritersFrozen, snapset.WritersFrozen},
-		{snapset.Taking{Snapshots: 3, InOrder: true, Checkpoint: true}, snapset.Ordered, snapset.LaterInOrder, ""},
-		{snapset.Taking{Snapshots: 3, InOrder: true}, snapset.Crash, snapset.LaterInOrder, ""},
-		{snapset.Taking{Snapshots: 3, Checkpoint: true}, snapset.Crash, "", ""},
+		{snapset.Taking{Instants: one}, snapset.Atomic, snapset.SameTransaction, snapset.SameTransaction},
+		{snapset.Taking{Instants: three, WritersHeld: true}, snapset.Frozen, snapset.WritersFrozen, snapset.WritersFrozen},
+		{snapset.Taking{Instants: three, InOrder: true, Checkpoint: true}, snapset.Ordered, snapset.LaterInOrder, ""},
+		{snapset.Taking{Instants: three, InOrder: true}, snapset.Crash, snapset.LaterInOrder, ""},
+		{snapset.Taking{Instants: three, Checkpoint: true}, snapset.Crash, "", ""},
+		{snapset.Taking{Instants: mixed, Checkpoint: true}, snapset.Crash, snapset.SameTransaction, snapset.SameTransaction},
+		{snapset.Taking{Instants: mixed, WritersHeld: true}, snapset.Frozen, snapset.SameTransaction, snapset.SameTransaction},
 	}
 	for _, tt := range tests {
 		if got := tt.in.Class(); got != tt.want {
 			t.Errorf("%+v: class %s, want %s", tt.in, got, tt.want)
 		}
-		if got := tt.in.Proof(true); got != tt.later {
+		if got := tt.in.Proof(2, 1); got != tt.later {
 			t.Errorf("%+v: proof when later %q, want %q", tt.in, got, tt.later)
 		}
-		if got := tt.in.Proof(false); got != tt.early {
+		if got := tt.in.Proof(1, 2); got != tt.early {
 			t.Errorf("%+v: proof when earlier %q, want %q", tt.in, got, tt.early)
 		}
 	}

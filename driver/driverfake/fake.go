@@ -29,12 +29,14 @@ import (
 	"github.com/volsnap/volsnap/driver"
 )
 
-// Kind is the kind of all of the fake's datasets.
+// Kind is the kind of the datasets of a fake that New made.
 const Kind = "fake"
 
 // Driver is a storage in memory, and the process that uses it. Its methods may be called concurrently.
 type Driver struct {
+	kind     string
 	mu       sync.Mutex
+	atomic   bool
 	datasets map[string]*dataset
 	snaps    map[string]*snapshot // by name
 	order    uint64
@@ -62,8 +64,12 @@ type snapshot struct {
 }
 
 // New is an empty storage whose invariants are checked when the test ends.
-func New(t testing.TB) *Driver {
+func New(t testing.TB) *Driver { return NewKind(t, Kind) }
+
+// NewKind is New for a host with several storages.
+func NewKind(t testing.TB, kind string) *Driver {
 	d := &Driver{
+		kind:     kind,
 		datasets: map[string]*dataset{},
 		snaps:    map[string]*snapshot{},
 		space:    driver.Space{FreeBytes: 1 << 40, TotalBytes: 1 << 41},
@@ -81,7 +87,7 @@ func (d *Driver) AddDataset(at string) driver.Dataset {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.datasets[at] = &dataset{pool: "pool", files: map[string]string{}}
-	return driver.Dataset{Kind: Kind, Name: at}
+	return driver.Dataset{Kind: d.kind, Name: at}
 }
 
 // RemoveDataset takes a dataset away; its snapshots stay.
@@ -96,6 +102,13 @@ func (d *Driver) SetPool(ds driver.Dataset, pool string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.datasets[ds.Name].pool = pool
+}
+
+// SetAtomic makes each group one instant from now on, or not.
+func (d *Driver) SetAtomic(atomic bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.atomic = atomic
 }
 
 // SetSpace is what Space answers from now on.
@@ -166,10 +179,14 @@ func (d *Driver) Foreign() []string {
 }
 
 // Kind implements driver.Driver.
-func (d *Driver) Kind() string { return Kind }
+func (d *Driver) Kind() string { return d.kind }
 
 // Capabilities implements driver.Driver.
-func (d *Driver) Capabilities() driver.Capabilities { return driver.Capabilities{Clone: true} }
+func (d *Driver) Capabilities() driver.Capabilities {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return driver.Capabilities{AtomicGroup: d.atomic, Clone: true}
+}
 
 // identify gives a snapshot that was just made its GUID and its place in the order. d.mu is held.
 func (d *Driver) identify(s *snapshot) {
@@ -197,7 +214,7 @@ func (d *Driver) Resolve(ctx context.Context, at string) (driver.Place, error) {
 				rel = "."
 			}
 			return driver.Place{
-				Dataset: driver.Dataset{Kind: Kind, Name: name}, Path: rel, Pool: ds.pool,
+				Dataset: driver.Dataset{Kind: d.kind, Name: name}, Path: rel, Pool: ds.pool,
 				Findings: slices.Clone(ds.findings),
 			}, nil
 		}

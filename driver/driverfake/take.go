@@ -57,7 +57,7 @@ func (d *Driver) checkRequest(req driver.Request) error {
 		ds := d.datasets[it.Dataset.Name]
 		have := d.snaps[it.Dataset.Name+"@"+req.Set.SnapshotName()]
 		switch {
-		case it.Dataset.Kind != Kind:
+		case it.Dataset.Kind != d.kind:
 			return fmt.Errorf("%s: %w", it.Dataset, driver.ErrNotSupported)
 		case ds == nil:
 			return fmt.Errorf("%s: %w", it.Dataset, driver.ErrNotFound)
