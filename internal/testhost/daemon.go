@@ -47,7 +47,7 @@ func dockerd() string {
 func (d *daemon) await(ask func() error) error { return await(d.done, ask) }
 
 func await(ended <-chan struct{}, ask func() error) error {
-	limit := time.After(engineReady)
+	limit := time.After(engineReady * Slow())
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
@@ -59,7 +59,7 @@ func await(ended <-chan struct{}, ask func() error) error {
 		case <-ended:
 			return errors.New("it ended")
 		case <-limit:
-			return fmt.Errorf("after %s: %w", engineReady, err)
+			return fmt.Errorf("after %s: %w", engineReady*Slow(), err)
 		case <-again.C:
 		}
 	}
@@ -83,9 +83,9 @@ func (d *daemon) end(sig syscall.Signal) error {
 	select {
 	case <-d.done:
 		return nil
-	case <-time.After(engineStop):
+	case <-time.After(engineStop * Slow()):
 		_ = d.cmd.Process.Kill()
 		<-d.done
-		return fmt.Errorf("stop dockerd: still there after %s, killed", engineStop)
+		return fmt.Errorf("stop dockerd: still there after %s, killed", engineStop*Slow())
 	}
 }

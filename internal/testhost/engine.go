@@ -20,6 +20,7 @@ import (
 const (
 	engineReady = 20 * time.Second // seen: 0.3 s; the machine may be busy
 	engineStop  = 30 * time.Second // dockerd gives containers 10 s (see the stop signal in Run), then ends itself
+	cliLimit    = time.Minute
 )
 
 //go:embed sweep.sh
@@ -210,7 +211,7 @@ func (e *Engine) startReaper() error {
 func (e *Engine) CLI(args ...string) (string, error) { return e.cli(nil, args...) }
 
 func (e *Engine) cli(stdin io.Reader, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), cliLimit*Slow())
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "docker", args...)

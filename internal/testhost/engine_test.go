@@ -1,41 +1,16 @@
 package testhost_test
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/volsnap/volsnap/internal/testhost"
 )
-
-const orphanEnv = "VOLSNAP_TEST_ORPHAN_ENGINE"
-
-// TestMain can also be a process that starts an engine with a paused container, says so, and waits to be killed.
-func TestMain(m *testing.M) {
-	if os.Getenv(orphanEnv) == "" {
-		os.Exit(m.Run())
-	}
-	e, err := testhost.NewEngine("")
-	if err == nil {
-		_, err = e.StartContainer("orphan", testhost.RunOptions{})
-	}
-	if err == nil {
-		_, err = e.CLI("pause", "orphan")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(e.Dir)
-	select {}
-}
 
 func TestEnginePausesAndRestarts(t *testing.T) {
 	e := testhost.StartEngine(t, "", "--live-restore")
@@ -82,25 +57,7 @@ func TestEngineInACallersDirectory(t *testing.T) {
 
 func TestEngineEndsWithItsProcess(t *testing.T) {
 	testhost.StartEngine(t, "") // skips where there is none
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), orphanEnv+"=1")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	nothingLeft(t, strings.TrimSpace(line))
+	nothingLeft(t, testhost.Orphan(t, "engine"))
 }
 
 // nothingLeft waits until no process names the engine's directory, nothing is mounted in it, and it is gone.

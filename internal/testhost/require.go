@@ -1,4 +1,4 @@
-// Package testhost gives tests the real parts that they run on: file systems on loop devices, a Docker engine.
+// Package testhost gives tests the real parts that they run on: pools of storage in sparse files, a Docker engine.
 //
 // # Skipped here, failed there
 //
