@@ -188,6 +188,7 @@ func thawPastLimit(ctx context.Context, d Docker, j Journal) {
 	defer cancel()
 	rec, err := j.Read()
 	if err == nil && rec != nil {
+		defer lastResort(time.Now().Add(directAfter-afterLimit), func() []Entry { return rec.Entries })()
 		_, err = thawAll(ctx, d, rec.Entries)
 	}
 	if err != nil {

@@ -69,6 +69,12 @@ func (f Freezer) hold(ctx context.Context, steps []Step, fn func(context.Context
 	limited, cancel := context.WithTimeout(ctx, f.Limit)
 	defer cancel()
 	deadline, _ := limited.Deadline()
+	defer lastResort(deadline.Add(directAfter), func() (all []Entry) {
+		for _, it := range h.in(held, trying) {
+			all = append(all, it.entry)
+		}
+		return all
+	})()
 	done := make(chan outcome, 1)
 	go func() {
 		out := attempt(func() error { return freezeAll(limited, steps, h, fn) })

@@ -150,6 +150,18 @@ func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error)
 	}
 }
 
+// lastResort thaws the control groups of all paused containers at once when the moment comes. Until then the steps are undone
+// in reverse, each in its turn; after it, that a step before them in the queue hangs keeps no container waiting.
+func lastResort(at time.Time, entries func() []Entry) (cancel func() bool) {
+	return time.AfterFunc(time.Until(at), func() {
+		for _, e := range entries() {
+			if e.Kind == KindPause && frozenCgroup(e) {
+				_ = thawCgroup(e) // whoever undoes the entry will see, and say, whether it worked
+			}
+		}
+	}).Stop
+}
+
 func unanswered(err error) bool {
 	return errors.Is(err, docker.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
@@ -182,6 +194,8 @@ func Recover(ctx context.Context, d Docker, j Journal) (thawed []string, err err
 	if err != nil || rec == nil {
 		return nil, err
 	}
+	left := max(0, min(rec.Limit, time.Until(rec.Begun.Add(rec.Limit)))) // the clock may have jumped
+	defer lastResort(time.Now().Add(left+directAfter), func() []Entry { return rec.Entries })()
 	thawed, err = thawAll(ctx, d, rec.Entries)
 	if err != nil {
 		return thawed, err
