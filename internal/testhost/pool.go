@@ -20,6 +20,7 @@ const poolDir = "volsnap-test-"
 type Pool struct {
 	Kind string // PartBtrfs, PartZFS or PartLVM
 	Name string // of the zpool, or of the volume group; the Btrfs has none
+	Size int64  // of the sparse file, in bytes
 	// Dir is a directory of the pool's own on the host's disk. Its path is short enough for sockets in it. What is put into
 	// it goes with the pool, also when that is swept up after a kill.
 	Dir string
@@ -98,6 +99,7 @@ func makePool(name string, size int64) (*Pool, error) {
 		return nil, err
 	}
 	p := poolIn(name, dir)
+	p.Size = size
 	image := filepath.Join(dir, "image")
 	err = errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, size), os.Mkdir(p.Top, 0o755))
 	if err == nil {
