@@ -1,0 +1,94 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
+)
+
+// A pool that has thousands of snapshots to destroy at once holds up whoever writes to it (znapzend#618).
+const (
+	destroyBatch = 50
+	destroyRest  = 50 * time.Millisecond
+)
+
+// Destroy implements driver.Pruner. Those of one dataset go together, each batch after a look at what it is. None of -r, -R
+// and -f is ever given to `zfs destroy`: what depends on a snapshot keeps it.
+func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+	s = slices.Clone(s)
+	slices.SortStableFunc(s, func(a, b driver.Snapshot) int { return cmp.Compare(a.Dataset.Name, b.Dataset.Name) })
+	var failed []error
+	for len(s) > 0 {
+		n := min(d.batch, len(s))
+		failed = append(failed, d.destroySome(ctx, s[:n])...)
+		s = s[n:]
+		if len(s) == 0 {
+			break
+		}
+		if err := rest(ctx, d.rest); err != nil {
+			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) (failed []error) {
+	free, stay, err := d.free(ctx, s)
+	if err != nil {
+		return []error{fmt.Errorf("destroy: %w", err)}
+	}
+	for _, r := range stay {
+		failed = append(failed, fmt.Errorf("destroy %s: %w", r.snapshot.Name, r.why))
+	}
+	for len(free) > 0 {
+		n := 1
+		for n < len(free) && free[n].dataset == free[0].dataset {
+			n++
+		}
+		failed = append(failed, destroy(ctx, free[:n])...)
+		free = free[n:]
+	}
+	return failed
+}
+
+// destroy removes snapshots of one dataset. One that turns out to be in use keeps all that the command names, so they are
+// then tried one by one.
+func destroy(ctx context.Context, rows []row) (failed []error) {
+	var snaps []string
+	for _, r := range rows {
+		snaps = append(snaps, r.snap)
+	}
+	name := rows[0].dataset + "@" + strings.Join(snaps, ",")
+	fault.Point("before destroy")
+	_, err := run(ctx, "zfs", "destroy", name)
+	fault.Point("after destroy")
+	switch {
+	case err == nil:
+	case errors.Is(err, driver.ErrBusy) && len(rows) > 1:
+		for i := range rows {
+			failed = append(failed, destroy(ctx, rows[i:i+1])...)
+		}
+	case errors.Is(err, driver.ErrNotFound): // somebody else was faster
+	default:
+		failed = append(failed, fmt.Errorf("destroy %s: %w", name, err))
+	}
+	return failed
+}

@@ -1,0 +1,182 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+const (
+	listNames  = 500 // that one command is given; the kernel's limit is 2 MiB of arguments
+	holdsNames = 50  // `zfs holds` takes longer than in proportion: openzfs#13372
+	holdPrefix = "volsnap:"
+)
+
+// Snapshots implements driver.Lister: one `zfs list` for each pool, and `zfs holds` for those of ours that are held. A pool
+// that is suspended is an error, since nobody can say what is in it.
+func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	var all []driver.Snapshot
+	scopes, err := d.scopes(ds)
+	for _, scope := range scopes {
+		var got []driver.Snapshot
+		if got, err = d.listPool(ctx, scope); err != nil {
+			break
+		}
+		all = append(all, got...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
+	}
+	slices.SortStableFunc(all, func(a, b driver.Snapshot) int {
+		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order))
+	})
+	return all, nil
+}
+
+// scope is what of a pool is to be listed: the datasets that are named, or all of it.
+type scope struct {
+	pool     string
+	datasets []string
+}
+
+func (d *Driver) scopes(ds []driver.Dataset) ([]scope, error) {
+	pools, err := d.host.pools()
+	if err != nil {
+		return nil, err
+	}
+	var out []scope
+	if len(ds) == 0 {
+		for _, pool := range pools {
+			out = append(out, scope{pool: pool})
+		}
+		return out, nil
+	}
+	for _, one := range ds {
+		if err := checkDataset(one); err != nil {
+			return nil, err
+		}
+		pool := poolOf(one.Name)
+		at := slices.IndexFunc(out, func(s scope) bool { return s.pool == pool })
+		switch {
+		case !slices.Contains(pools, pool):
+			continue // nothing of it is on this host
+		case at < 0:
+			out = append(out, scope{pool: pool, datasets: []string{one.Name}})
+		case !slices.Contains(out[at].datasets, one.Name):
+			out[at].datasets = append(out[at].datasets, one.Name)
+		}
+	}
+	return out, nil
+}
+
+func (d *Driver) listPool(ctx context.Context, s scope) ([]driver.Snapshot, error) {
+	if err := d.host.awake(s.pool); err != nil {
+		return nil, err
+	}
+	t := newTable()
+	argv := []string{"zfs", "list", "-Hp", "-t", "filesystem,volume,snapshot", "-o", columns()}
+	var err error
+	if s.datasets == nil {
+		err = list(ctx, true, t.add, append(argv, "-r", s.pool)...)
+	} else {
+		err = chunks(s.datasets, listNames, func(some []string) error {
+			one := newTable() // a child of one chunk may be named in another
+			if err := list(ctx, true, one.add, slices.Concat(argv, []string{"-d", "1"}, some)...); err != nil {
+				return err
+			}
+			t.join(one, some)
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.snapshots(ctx)
+}
+
+// join takes over what another table has of these datasets.
+func (t *table) join(o *table, datasets []string) {
+	for _, ds := range datasets {
+		t.guids[ds] = o.guids[ds]
+	}
+	for _, r := range o.rows {
+		if slices.Contains(datasets, r.dataset) {
+			t.rows = append(t.rows, r)
+		}
+	}
+}
+
+// snapshots are ours of the table, with their pins.
+func (t *table) snapshots(ctx context.Context) ([]driver.Snapshot, error) {
+	var out []driver.Snapshot
+	var held []string
+	for _, r := range t.rows {
+		s, ours := t.judge(r)
+		if !ours {
+			continue
+		}
+		out = append(out, s)
+		if r.held {
+			held = append(held, r.name)
+		}
+	}
+	by, err := holds(ctx, held)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].Pins, _ = pinsOf(by[out[i].Name])
+	}
+	return out, nil
+}
+
+// holds are the tags of snapshots by name. One that is gone meanwhile has none.
+func holds(ctx context.Context, names []string) (map[string][]string, error) {
+	tags := map[string][]string{}
+	err := chunks(names, holdsNames, func(some []string) error {
+		err := holdsOf(ctx, tags, some)
+		if errors.Is(err, driver.ErrNotFound) && len(some) > 1 {
+			return chunks(some, 1, func(one []string) error { return holdsOf(ctx, tags, one) })
+		}
+		return err
+	})
+	return tags, err
+}
+
+func holdsOf(ctx context.Context, tags map[string][]string, names []string) error {
+	got := map[string][]string{}
+	add := func(f []string) error {
+		if len(f) != 3 || !slices.Contains(names, f[0]) {
+			return fmt.Errorf("zfs holds: what is %q?", f)
+		}
+		got[f[0]] = append(got[f[0]], f[1])
+		return nil
+	}
+	err := list(ctx, len(names) == 1, add, append([]string{"zfs", "holds", "-Hp"}, names...)...)
+	for name, found := range got {
+		tags[name] = found
+	}
+	return err
+}
+
+// pinsOf are the reasons of our holds, sorted, and the holds of others.
+func pinsOf(tags []string) (pins, others []string) {
+	for _, tag := range tags {
+		reason, ours := strings.CutPrefix(tag, holdPrefix)
+		if ours && driver.CheckPin(reason) == nil {
+			pins = append(pins, reason)
+		} else {
+			others = append(others, tag)
+		}
+	}
+	slices.Sort(pins)
+	return pins, others
+}

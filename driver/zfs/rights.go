@@ -1,0 +1,99 @@
+package zfs
+
+import (
+	"context"
+	"os"
+	"os/user"
+	"slices"
+	"strings"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// needed are the permissions of zfs-allow(8) without which something here fails.
+var needed = []string{"clone", "destroy", "hold", "mount", "release", "snapshot", "userprop"}
+
+// missingRights finds what somebody who is not root has not been allowed.
+func missingRights(ctx context.Context, dataset string) ([]driver.Finding, error) {
+	if os.Geteuid() == 0 {
+		return nil, nil
+	}
+	me, err := user.Current()
+	if err != nil {
+		return nil, err
+	}
+	out, err := run(ctx, "zfs", "allow", dataset)
+	if err != nil {
+		return nil, err
+	}
+	a := allowed{user: me.Username, groups: map[string]bool{}}
+	ids, err := me.GroupIds()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		if g, err := user.LookupGroupId(id); err == nil {
+			a.groups[g.Name] = true
+		}
+	}
+	lacks := a.lacks(dataset, out)
+	if len(lacks) == 0 {
+		return nil, nil
+	}
+	list := strings.Join(lacks, ",")
+	return one(driver.Error, "as root: zfs allow -u "+me.Username+" "+list+" "+quote(dataset),
+		"the user %s is not root and has no right on %s to: %s", me.Username, dataset, list), nil
+}
+
+// allowed reads what `zfs allow` prints.
+type allowed struct {
+	user   string
+	groups map[string]bool
+}
+
+// lacks are the needed permissions that the text does not give on the dataset.
+func (a allowed) lacks(dataset, out string) []string {
+	sets, have := map[string][]string{}, map[string]bool{}
+	var granted []string
+	at, section := "", ""
+	for line := range strings.Lines(out) {
+		line = strings.TrimSuffix(line, "\n")
+		if rest, ok := strings.CutPrefix(line, "---- Permissions on "); ok {
+			at = strings.TrimRight(strings.TrimRight(rest, "-"), " ")
+			continue
+		}
+		grant, indented := strings.CutPrefix(line, "\t")
+		if !indented {
+			section = line
+			continue
+		}
+		who, perms, applies := a.grant(grant)
+		switch {
+		case section == "Permission sets:":
+			sets[who] = append(sets[who], perms...)
+		case applies && section == "Local+Descendent permissions:",
+			applies && section == "Local permissions:" && at == dataset,
+			applies && section == "Descendent permissions:" && at != dataset:
+			granted = append(granted, perms...)
+		}
+	}
+	for i := 0; i < len(granted); i++ { // it grows: a set may name sets
+		if !have[granted[i]] {
+			have[granted[i]] = true
+			granted = append(granted, sets[granted[i]]...)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(needed), func(p string) bool { return have[p] })
+}
+
+// grant reads one line: "user NAME a,b", "group NAME a,b", "everyone a,b" or "@set a,b".
+func (a allowed) grant(line string) (who string, perms []string, applies bool) {
+	cut := strings.LastIndex(line, " ")
+	if cut < 0 {
+		return "", nil, false
+	}
+	who, perms = line[:cut], strings.Split(line[cut+1:], ",")
+	name, isUser := strings.CutPrefix(who, "user ")
+	group, isGroup := strings.CutPrefix(who, "group ")
+	return who, perms, who == "everyone" || isUser && name == a.user || isGroup && a.groups[group]
+}

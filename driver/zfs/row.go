@@ -1,0 +1,153 @@
+package zfs
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+const unset = "-" // what -H prints for a property that is not set
+
+// columns are what is asked of datasets and snapshots; clones are added where somebody means to destroy.
+func columns() string {
+	return strings.Join(append([]string{"name", "guid", "createtxg", "creation", "userrefs", sealProp}, recordProps()...), ",")
+}
+
+// row is a line of a listing.
+type row struct {
+	name, dataset, snap string // snap is "" for a dataset
+	guid                string
+	txg                 uint64
+	creation            time.Time
+	held                bool
+	seal, record        string // "" if not set
+	clones              []string
+}
+
+// parseRow reads what was asked by columns, and clones perhaps. A name has no tabs, but a value may, if others have set it:
+// such a line is refused, since nothing says what in it is true.
+func parseRow(f []string) (row, error) {
+	const fixed = 6
+	if len(f) != fixed+valueParts && len(f) != fixed+valueParts+1 {
+		return row{}, fmt.Errorf("zfs list: %d columns in the line of %q", len(f), f[0])
+	}
+	r := row{name: f[0], guid: f[1]}
+	r.dataset, r.snap, _ = strings.Cut(r.name, "@")
+	txg, err := strconv.ParseUint(f[2], 10, 64)
+	seconds, err2 := strconv.ParseInt(f[3], 10, 64)
+	if err != nil || err2 != nil || !validGUID(r.guid) || checkName(r.dataset) != nil {
+		return row{}, fmt.Errorf("zfs list: what is %q?", f[:4])
+	}
+	r.txg, r.creation = txg, time.Unix(seconds, 0)
+	r.held = f[4] != "0" && f[4] != unset
+	r.seal = value(f[5])
+	for _, part := range f[fixed : fixed+valueParts] {
+		r.record += value(part)
+	}
+	if len(f) > fixed+valueParts && f[len(f)-1] != unset && f[len(f)-1] != "" {
+		r.clones = strings.Split(f[len(f)-1], ",")
+	}
+	return r, nil
+}
+
+func value(field string) string {
+	if field == unset {
+		return ""
+	}
+	return field
+}
+
+// table is what a listing gave: the GUIDs of datasets, and the snapshots whose name could be ours.
+type table struct {
+	guids   map[string]string // by the dataset's name
+	rows    []row
+	seen    map[string]bool
+	records map[string]parsed // by value: the members of a set have the same
+}
+
+type parsed struct {
+	record *record
+	err    error
+}
+
+func newTable() *table {
+	return &table{guids: map[string]string{}, seen: map[string]bool{}, records: map[string]parsed{}}
+}
+
+// add takes a line. A name that comes twice was forged by a property with a line break in it.
+func (t *table) add(fields []string) error {
+	r, err := parseRow(fields)
+	if err != nil {
+		return err
+	}
+	if t.seen[r.name] {
+		return fmt.Errorf("zfs list: %q is listed twice; does a user property of it, or beside it, have a line break?", r.name)
+	}
+	t.seen[r.name] = true
+	if r.snap == "" {
+		t.guids[r.name] = r.guid
+		return nil
+	}
+	if _, err := driver.ParseName(r.snap); err == nil {
+		t.rows = append(t.rows, r)
+	}
+	return nil
+}
+
+func (t *table) parse(value string) (*record, error) {
+	p, known := t.records[value]
+	if !known {
+		p.record, p.err = parseRecord(value)
+		t.records[value] = p
+	}
+	return p.record, p.err
+}
+
+// judge is what the row says, if it is ours. Pins are not in a row.
+func (t *table) judge(r row) (s driver.Snapshot, ours bool) {
+	set, err := driver.ParseName(r.snap)
+	if err != nil {
+		return s, false
+	}
+	s = driver.Snapshot{
+		Dataset: driver.Dataset{Kind: Kind, Name: r.dataset}, Name: r.name, Set: set, GUID: r.guid, Order: r.txg,
+		Taken: r.creation, Sealed: r.seal != "",
+	}
+	m, markErr := parseMark(r.seal)
+	member, mine := m.members[r.guid] // the seal was set on this very snapshot
+	rec, recErr := t.parse(r.record)
+	switch {
+	case recErr != nil && !mine:
+		return s, false // nothing shows that it is ours
+	case recErr != nil:
+		s.Fault = recErr.Error()
+		return s, true
+	case rec.Set != set:
+		return s, false
+	}
+	it, found := rec.of(func(it item) bool {
+		if mine {
+			return it.Member == member
+		}
+		return it.Dataset == t.guids[r.dataset]
+	})
+	switch {
+	case !found && !mine:
+		return s, false
+	case !found:
+		s.Fault = fmt.Sprintf("is sealed as member %d, of which its record knows nothing", member)
+		return s, true
+	case r.seal != "" && markErr != nil:
+		s.Fault = "has a seal that volsnap did not write"
+	case r.seal != "" && !mine:
+		s.Fault = "has a seal that was set on other snapshots"
+	}
+	s.Member, s.Of, s.Volumes = it.Member, rec.Of, it.Volumes
+	if mine {
+		s.Consistency, s.Taken = m.class, m.taken
+	}
+	return s, true
+}

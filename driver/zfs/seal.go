@@ -1,0 +1,93 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
+)
+
+// Seal implements driver.Taker. A snapshot of ZFS cannot be written to, so its GUID is all there is to verify. One `zfs set`
+// gives up to 64 snapshots one value, in which the GUID of each is named.
+func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
+	if !class.MatchString(consistency) {
+		return fmt.Errorf("seal: %q is no class of consistency", consistency)
+	}
+	l, err := d.lookAt(ctx, s)
+	if err != nil {
+		return fmt.Errorf("seal: %w", err)
+	}
+	seals := slices.Clone(s)
+	for i, one := range s {
+		_, now, err := l.find(one)
+		if err != nil {
+			return fmt.Errorf("seal %s: %w", one.Name, err)
+		}
+		seals[i].Member = now.Member
+	}
+	slices.SortStableFunc(seals, func(a, b driver.Snapshot) int {
+		return cmp.Or(cmp.Compare(poolOf(a.Name), poolOf(b.Name)), a.Taken.Compare(b.Taken))
+	})
+	for len(seals) > 0 {
+		n := 1
+		for n < min(markMembers, len(seals)) && seals[n].Taken.Equal(seals[0].Taken) && poolOf(seals[n].Name) == poolOf(seals[0].Name) {
+			n++
+		}
+		if err := seal(ctx, consistency, seals[:n]); err != nil {
+			return fmt.Errorf("seal: %w", err)
+		}
+		seals = seals[n:]
+	}
+	return nil
+}
+
+// seal gives snapshots of one pool, taken at one time, their mark.
+func seal(ctx context.Context, consistency string, s []driver.Snapshot) error {
+	m := mark{class: consistency, taken: s[0].Taken, members: map[string]int{}}
+	var guids, names []string
+	for _, one := range s {
+		if m.members[one.GUID] == 0 {
+			guids, names = append(guids, one.GUID), append(names, one.Name)
+		}
+		m.members[one.GUID] = one.Member
+	}
+	fault.Point("before seal")
+	_, err := run(ctx, append([]string{"zfs", "set", sealProp + "=" + m.encode(guids)}, names...)...)
+	fault.Point("after seal")
+	return err
+}
+
+// Unseal implements driver.Pruner. `zfs inherit` takes the seal away; it may use the room that a full pool keeps back.
+func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
+	free, stay, err := d.free(ctx, s)
+	if err != nil {
+		return fmt.Errorf("unseal: %w", err)
+	}
+	var failed []error
+	stays := map[string]bool{} // sets, by the snapshots' name
+	for _, r := range stay {
+		stays[r.snapshot.Set.SnapshotName()] = true
+		failed = append(failed, fmt.Errorf("unseal %s: %w", r.snapshot.Name, r.why))
+	}
+	var names []string
+	for _, r := range free {
+		if r.seal != "" && !stays[r.snap] {
+			names = append(names, r.name)
+		}
+	}
+	err = chunks(names, listNames, func(some []string) error {
+		fault.Point("before removal of a seal")
+		defer fault.Point("after removal of a seal")
+		return list(ctx, true, noRow, append([]string{"zfs", "inherit", sealProp}, some...)...)
+	})
+	if err != nil {
+		failed = append(failed, fmt.Errorf("unseal: %w", err))
+	}
+	return errors.Join(failed...)
+}
+
+func noRow(f []string) error { return fmt.Errorf("zfs: unexpected output %q", f) }
