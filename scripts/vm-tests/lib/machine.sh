@@ -107,9 +107,12 @@ machine_down() { # NAME; nothing to do where there is no such machine
 	need_name "$1"
 	need_cache
 	lock_machine "$1"
-	cut_power "$(dir_of "$1")"
-	forget "$(dir_of "$1")"
-	rm -f "$cache/wires/$1".[12]
+	local dir near
+	dir=$(dir_of "$1")
+	read -r near _ < <(wire_of "$dir")
+	cut_power "$dir"
+	forget "$dir"
+	rm -f "$near"
 }
 
 machine_list() {

@@ -40,7 +40,7 @@ kvm_boots() { # IMAGE-DIR
 # start_qemu DIR IMAGE ACCELERATOR MEMORY [ARGS...] starts it in the background and returns once it answers. MEMORY is the
 # middle of a -object that is called ram.
 start_qemu() {
-	local dir=$1 image=$2 accel=$3 ram=$4 disk pid try options=() cpu=max
+	local dir=$1 image=$2 accel=$3 ram=$4 disk pid try options=() cpu=max near far
 	shift 4
 	rm -f "$dir"/{console,pid,monitor,ssh}
 	if [ "$accel" = kvm ]; then cpu=host; else accel=tcg,thread=multi; fi
@@ -48,13 +48,14 @@ start_qemu() {
 		options+=(-drive "file=$dir/$disk.qcow2,if=none,id=$disk,cache=unsafe,discard=unmap" -device "virtio-blk-pci,drive=$disk")
 	done
 	if [ ! -e "$dir/payload" ]; then truncate -s $payload_size "$dir/payload"; fi
+	read -r near far < <(wire_of "$dir")
 	setsid qemu-system-x86_64 -name "volsnap-vm-${dir##*/}" -M q35,memory-backend=ram -object "$ram,id=ram,size=${memory}M" \
 		-accel "$accel" -cpu $cpu -smp $processors -m $memory -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr net.ifnames=0 apparmor=0" "${options[@]}" \
 		-drive "file=$dir/payload,format=raw,if=none,id=payload,readonly=on" -device virtio-blk-pci,drive=payload \
 		-netdev "user,id=host,restrict=on,hostfwd=tcp:127.0.0.1:0-:22" -device virtio-net-pci,netdev=host,romfile= \
-		-netdev "dgram,id=wire,$(wire_of "$dir")" -device virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:00:01:01 \
+		-netdev "dgram,id=wire,local.type=unix,local.path=$near,remote.type=unix,remote.path=$far" -device virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:00:01:01 \
 		-device virtio-rng-pci -serial "file:$dir/console" -pidfile "$dir/pid" -monitor "unix:$dir/monitor,server=on,wait=off" \
 		"$@" </dev/null >"$dir/qemu.log" 2>&1 7>&- 8>&- 9>&- &
 	pid=$!
@@ -71,16 +72,15 @@ start_qemu() {
 	die "QEMU did not start"
 }
 
-# wire_of prints the ends of the machine's wire: datagram sockets, so either side may come and go. Number 1's is called
-# after itself, number 2's after the number 1 that it was connected with.
+# wire_of prints the two ends of the machine's wire, its own first: datagram sockets, so either side may come and go. They
+# are called after the machine that is number 1.
 wire_of() { # DIR
-	local name=${1##*/} number peer
-	number=$(cat "$1/number" 2>/dev/null || echo 1)
+	local name=${1##*/} peer
 	peer=$(cat "$1/peer" 2>/dev/null || true)
-	if [ "$number" = 2 ]; then
-		echo "local.type=unix,local.path=$cache/wires/$peer.2,remote.type=unix,remote.path=$cache/wires/$peer.1"
+	if [ "$(cat "$1/number" 2>/dev/null)" = 2 ]; then
+		echo "$cache/wires/$peer.2 $cache/wires/$peer.1"
 	else
-		echo "local.type=unix,local.path=$cache/wires/$name.1,remote.type=unix,remote.path=$cache/wires/$name.2"
+		echo "$cache/wires/$name.1 $cache/wires/$name.2"
 	fi
 }
 
