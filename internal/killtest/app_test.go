@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,25 +14,31 @@ import (
 )
 
 const (
-	limit  = 2 * time.Second // freeze.limit of the app
-	bound  = limit + time.Second
-	marker = "tmp/marker" // is there, in the first writer, while its exec step holds
+	marker  = "tmp/marker"           // is there, in the first writer, while its exec step holds
+	longAgo = "20200102T030405.678Z" // of a set that was never taken
 
-	fileSystem = 1 << 30
+	poolSize = 2 << 30 // of a sparse file; little of it is used
 )
 
-// host is a Btrfs and a Docker engine whose data lies on it.
+// limit is freeze.limit of the app. On a slow machine it is larger in proportion, for a freeze to be done within it. The
+// second that I1 grants after it is volsnap's own promise: a second everywhere, however slow the machine.
+var (
+	limit = 2 * time.Second * testhost.Slow()
+	bound = limit + time.Second
+)
+
+// host is a pool of the storage under test, and a Docker engine whose volumes lie on it.
 type host struct {
 	*testhost.Engine
-	client *docker.Client
-	mnt    string
-	bin    string // directory of the programs
+	client  *docker.Client
+	storage storage
+	bin     string // directory of the programs
 }
 
 func newHost(t *testing.T, flags ...string) *host {
 	t.Helper()
-	mnt := testhost.Btrfs(t, fileSystem)
-	e := testhost.StartEngine(t, filepath.Join(mnt, "docker"), flags...)
+	pool := testhost.StartStorage(t, poolSize)
+	e := testhost.StartEngine(t, pool.DockerRoot(), flags...)
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,10 +50,10 @@ func newHost(t *testing.T, flags ...string) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return &host{Engine: e, client: client, mnt: mnt, bin: builtDir()}
+	return &host{Engine: e, client: client, storage: storageOn(pool), bin: builtDir()}
 }
 
-// app is three volumes, each a subvolume, and four containers: "one" writes the same number to a and then to b, "two" to b
+// app is three volumes, each a dataset, and four containers: "one" writes the same number to a and then to b, "two" to b
 // and then to c, "reader" may not write, and "resting", which may, was paused by somebody else.
 type app struct {
 	*host
@@ -58,7 +63,7 @@ type app struct {
 	state  string
 	run    string
 
-	foreign map[string]subvolume // what is not volsnap's, by path
+	foreign map[string]thing // what is not volsnap's, by name
 }
 
 func newApp(t *testing.T, h *host, name string) *app {
@@ -69,7 +74,9 @@ func newApp(t *testing.T, h *host, name string) *app {
 		state: filepath.Join(dir, "state"), run: filepath.Join(dir, "run"),
 	}
 	for _, v := range []string{"a", "b", "c"} {
-		command(t, "btrfs", "subvolume", "create", filepath.Join(h.DataRoot, "volumes", a.of(v)))
+		if err := h.storage.MakeDataset(t.Context(), a.volume(v)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a.start(t, "one", "a", "b")
 	a.start(t, "two", "b", "c")
@@ -81,6 +88,9 @@ func newApp(t *testing.T, h *host, name string) *app {
 }
 
 func (a *app) of(part string) string { return a.name + "-" + part }
+
+// volume is where the dataset of a volume is seen.
+func (a *app) volume(v string) string { return filepath.Join(a.DataRoot, "volumes", a.of(v)) }
 
 // start runs a writer from one volume to another.
 func (a *app) start(t *testing.T, name, from, to string) {
@@ -111,10 +121,10 @@ apps:
     freeze:
       limit: %s
       steps:
-        - exec: {container: %s, freeze: [busybox, %s], thaw: [busybox, rm, -f, /%s], timeout: 20s}
+        - exec: {container: %s, freeze: [busybox, %s], thaw: [busybox, rm, -f, /%s], timeout: %s}
         - pause: {}
     keep: {last: 2}
-`, a.state, a.run, a.name, a.of("a"), a.of("b"), a.of("a"), a.of("c"), a.of("a"), limit, a.of("one"), strings.Join(freeze, ", "), marker)
+`, a.state, a.run, a.name, a.of("a"), a.of("b"), a.of("a"), a.of("c"), a.of("a"), limit, a.of("one"), strings.Join(freeze, ", "), marker, 20*time.Second*testhost.Slow())
 	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -129,72 +139,28 @@ func (a *app) history(t *testing.T) {
 	a.settle(t)
 }
 
-// plant makes what volsnap must leave alone: snapshots of the user in the very directories in which volsnap's lie, one of
-// them with a name as volsnap gives it, and a subvolume elsewhere.
+// plant makes what volsnap must leave alone.
 func (a *app) plant(t *testing.T) {
 	t.Helper()
-	store := a.stores(t)[0]
-	src := filepath.Join(a.DataRoot, "volumes", a.of("a"))
-	for _, path := range []string{
-		filepath.Join(store, "before-upgrade"),
-		filepath.Join(store, "volsnap-"+a.name+"-20200102T030405.678Z"),
-		filepath.Join(a.mnt, ".volsnap", a.of("by-hand")),
-		filepath.Join(a.mnt, a.of("other")),
-	} {
-		command(t, "btrfs", "subvolume", "snapshot", "-r", src, path)
-	}
-	if err := os.WriteFile(filepath.Join(store, "notes.txt"), []byte("mine\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.foreign = map[string]subvolume{}
-	for path, s := range a.subvolumes(t) {
-		if strings.Contains(path, a.name) && !strings.Contains(path, "/docker/") && !a.member(t, path) {
-			a.foreign[path] = s
+	names := a.storage.strange(t, a)
+	things := a.storage.things(t)
+	a.foreign = map[string]thing{}
+	for _, name := range names {
+		a.foreign[name] = things[name]
+		if things[name] == (thing{}) {
+			t.Fatalf("%s was not made", name)
 		}
 	}
-	if len(a.foreign) != 4 {
-		t.Fatalf("%d things of others, want 4: %v", len(a.foreign), a.foreign)
-	}
-}
-
-func (a *app) member(t *testing.T, path string) bool {
-	for _, s := range a.list(t) {
-		for _, m := range s.Members {
-			if m.Snapshot == path {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// stores are the directories of the app's snapshots.
-func (a *app) stores(t *testing.T) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(a.mnt, ".volsnap", a.name+"-[abc]-*"))
-	if err != nil || len(found) != 3 {
-		t.Fatalf("directories of snapshots: %v, %v; want 3 %+v", found, err, a.list(t))
-	}
-	return found
 }
 
 // inspect asks Docker about a container.
 func (a *app) inspect(t *testing.T, part string) docker.Container {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second*testhost.Slow())
 	defer cancel()
 	c, err := a.client.Inspect(ctx, a.of(part))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
-}
-
-func command(t *testing.T, argv ...string) string {
-	t.Helper()
-	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%q: %v: %s", argv, err, out)
-	}
-	return string(out)
 }

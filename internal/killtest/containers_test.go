@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/volsnap/volsnap/internal/testhost"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -92,7 +93,7 @@ func unpause(t *testing.T, a *app) {
 // pause tries again when runc is "unable to freeze", as happens under load.
 func pause(t *testing.T, a *app) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 10*time.Second*testhost.Slow(), func() error {
 		_, err := a.CLI("pause", a.of("two"))
 		return err
 	})

@@ -5,10 +5,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // engineBack is how long after Docker answers again its own idea of what is paused may be wrong.
-const engineBack = 15 * time.Second
+var engineBack = 15 * time.Second * testhost.Slow()
 
 // containers can be let go without Docker; the exec step's command cannot be run.
 var containers = []string{"one", "two"}

@@ -16,29 +16,6 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// subvolume is what btrfs-progs tell of one.
-type subvolume struct {
-	UUID     string
-	ReadOnly bool
-}
-
-// subvolumes of the whole file system, by absolute path.
-func (a *app) subvolumes(t *testing.T) map[string]subvolume {
-	t.Helper()
-	found := map[string]subvolume{}
-	for _, flags := range []string{"-u", "-ur"} { // the second lists those that are read-only
-		for line := range strings.Lines(command(t, "btrfs", "subvolume", "list", flags, a.mnt)) {
-			_, rest, _ := strings.Cut(line, " uuid ")
-			uuid, path, ok := strings.Cut(strings.TrimSuffix(rest, "\n"), " path ")
-			if !ok {
-				t.Fatalf("btrfs subvolume list printed %q", line)
-			}
-			found[filepath.Join(a.mnt, path)] = subvolume{uuid, flags == "-ur"}
-		}
-	}
-	return found
-}
-
 // kept is what must not get lost while a run comes to nothing: taken before it.
 type kept struct {
 	pinned, newest string
@@ -84,27 +61,27 @@ func (a *app) checkSettled(t *testing.T, before kept) {
 	t.Helper()
 	sets := a.list(t)
 	checkKept(t, before, sets)
-	subvolumes := a.subvolumes(t)
+	things := a.storage.things(t)
 	ids := map[string]bool{}
 	for _, s := range sets {
 		ids[string(s.ID)] = true
-		checkWhole(t, s, subvolumes)
+		checkWhole(t, s, things)
 		a.checkOrder(t, s)
 	}
-	a.checkForeign(t, subvolumes)
-	a.checkNoLeftOvers(t, ids, subvolumes)
+	a.checkForeign(t, things)
+	a.checkNoLeftOvers(t, ids, things)
 	a.checkNothingHeld(t)
 }
 
-// checkWhole is I2 for one set: its members are what the manifest names, by btrfs-progs' word.
-func checkWhole(t *testing.T, s snapset.Manifest, subvolumes map[string]subvolume) {
+// checkWhole is I2 for one set: its members are what the manifest names, by the word of the storage's tools.
+func checkWhole(t *testing.T, s snapset.Manifest, things map[string]thing) {
 	t.Helper()
 	if !s.Complete || len(s.Members) != 3 {
 		t.Errorf("I2: set %s has %d members and is incomplete: %q", s.ID, len(s.Members), s.Faults)
 	}
 	for _, m := range s.Members {
-		want := subvolume{m.GUID, true}
-		if got := subvolumes[m.Snapshot]; got != want {
+		want := thing{m.GUID, true, string(s.ID)}
+		if got := things[m.Snapshot]; got != want {
 			t.Errorf("I2: %s is %+v, want %+v", m.Snapshot, got, want)
 		}
 	}
@@ -117,9 +94,18 @@ func (a *app) checkOrder(t *testing.T, s snapset.Manifest) {
 	if s.Consistency != snapset.Frozen && s.Consistency != snapset.Atomic {
 		t.Errorf("set %s is %s", s.ID, s.Consistency)
 	}
-	dirs := map[string]string{}
+	if len(s.Members) != 3 { // see checkWhole
+		return
+	}
+	var snapshots []string
 	for _, m := range s.Members {
-		dirs[strings.TrimPrefix(m.Volume, a.name+"-")] = filepath.Join(m.Snapshot, m.Path)
+		snapshots = append(snapshots, m.Snapshot)
+	}
+	found, done := a.storage.open(t, snapshots)
+	defer done()
+	dirs := map[string]string{}
+	for i, m := range s.Members {
+		dirs[strings.TrimPrefix(m.Volume, a.name+"-")] = filepath.Join(found[i], m.Path)
 	}
 	for _, w := range []struct{ name, from, to string }{{"one", "a", "b"}, {"two", "b", "c"}} {
 		first := lastNumber(t, filepath.Join(dirs[w.from], w.name+"-a"))
@@ -149,11 +135,11 @@ func lastNumber(t *testing.T, path string) int {
 }
 
 // checkForeign is I4: what others made is there, and as it was.
-func (a *app) checkForeign(t *testing.T, subvolumes map[string]subvolume) {
+func (a *app) checkForeign(t *testing.T, things map[string]thing) {
 	t.Helper()
 	now := maps.Clone(a.foreign)
-	for path := range now {
-		now[path] = subvolumes[path]
+	for name := range now {
+		now[name] = things[name]
 	}
 	if diff := cmp.Diff(a.foreign, now); diff != "" {
 		t.Errorf("I4: what others made (-before +now):\n%s", diff)
@@ -161,13 +147,15 @@ func (a *app) checkForeign(t *testing.T, subvolumes map[string]subvolume) {
 }
 
 // checkNoLeftOvers is the other half of I2: nothing lies about but the sets that are listed.
-func (a *app) checkNoLeftOvers(t *testing.T, ids map[string]bool, subvolumes map[string]subvolume) {
+func (a *app) checkNoLeftOvers(t *testing.T, ids map[string]bool, things map[string]thing) {
 	t.Helper()
-	for path := range subvolumes {
-		id, isOurs := strings.CutPrefix(filepath.Base(path), "volsnap-")
-		if _, foreign := a.foreign[path]; isOurs && !foreign && strings.HasPrefix(id, a.name+"-") && !ids[id] {
-			t.Errorf("I2: left over: subvolume %s", path)
+	for name, one := range things {
+		if _, foreign := a.foreign[name]; !foreign && strings.HasPrefix(one.Set, a.name+"-") && !ids[one.Set] {
+			t.Errorf("I2: left over: %s", name)
 		}
+	}
+	for _, name := range a.storage.litter(t, a, ids) {
+		t.Errorf("I2: left over: %s", name)
 	}
 	allowed := []string{a.name + ".lock"}
 	for id := range ids {
@@ -178,20 +166,6 @@ func (a *app) checkNoLeftOvers(t *testing.T, ids map[string]bool, subvolumes map
 		report := filepath.Base(filepath.Dir(path)) == "last-run"
 		if !report && !slices.Contains(allowed, filepath.Base(path)) {
 			t.Errorf("I2: left over: %s", path)
-		}
-	}
-	for _, store := range a.stores(t) {
-		entries, err := os.ReadDir(store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range entries {
-			path := filepath.Join(store, e.Name())
-			id, _, _ := strings.Cut(strings.TrimPrefix(e.Name(), "volsnap-"), "Z")
-			_, foreign := a.foreign[path]
-			if !foreign && e.Name() != "notes.txt" && (!ids[id+"Z"] || strings.HasSuffix(path, ".tmp")) {
-				t.Errorf("I2: left over: %s", path)
-			}
 		}
 	}
 }

@@ -1,13 +1,15 @@
 package killtest
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // built makes the programs in builtDir, once.
@@ -42,15 +44,13 @@ func build() error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	for _, args := range [][]string{
-		{"-tags", "faultpoints", "-o", filepath.Join(dir, "volsnap"), "github.com/volsnap/volsnap/cmd/volsnap"},
-		{"-o", filepath.Join(dir, "load"), "github.com/volsnap/volsnap/internal/fixture/load"},
-	} {
-		cmd := exec.Command("go", append([]string{"build"}, args...)...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go build %s: %w: %s", args, err, out)
-		}
+	ctx := context.Background()
+	err := testhost.Build(ctx, filepath.Join(dir, "volsnap"), testhost.ProgramVolsnap, testhost.TagFault)
+	if err == nil {
+		err = testhost.Build(ctx, filepath.Join(dir, "load"), testhost.ProgramLoad)
+	}
+	if err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "on"), nil, 0o644)
 }

@@ -14,11 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/volsnap/volsnap/internal/testhost"
 	"github.com/volsnap/volsnap/quiesce"
 	"github.com/volsnap/volsnap/snapset"
 )
 
-const runLimit = 60 * time.Second // a run takes about half a second, and waits 3 s for a dead-man
+// runLimit is generous: a run takes about half a second, and waits 3 s for a dead-man.
+var runLimit = 60 * time.Second * testhost.Slow()
 
 // program is one volsnap that was started.
 type program struct {
