@@ -55,15 +55,20 @@ func kindOf(name string) (kind, error) {
 	return kind{}, fmt.Errorf("there is no storage %q: want %s, %s or %s", name, PartBtrfs, PartZFS, PartLVM)
 }
 
+// Have tells why pools of that kind cannot be made on this host, if so.
+func Have(name string) error {
+	k, err := kindOf(name)
+	if err != nil {
+		return err
+	}
+	return k.have()
+}
+
 // StartPool makes a pool of size bytes (at least 128 MiB) of that kind for one test, and removes it with the test, with
 // whatever the test mounted below Top.
 func StartPool(t testing.TB, name string, size int64) *Pool {
 	t.Helper()
-	k, err := kindOf(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	Require(t, name, k.have())
+	Require(t, name, Have(name))
 	p, remove, err := NewPool(name, size)
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +92,10 @@ func NewPool(name string, size int64) (p *Pool, remove func() error, err error) 
 
 func makePool(name string, size int64) (*Pool, error) {
 	k, err := kindOf(name)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = k.have()
 	}
-	if err := k.have(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	sweepPools()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/volsnap/volsnap/internal/fixture"
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 const (
@@ -14,12 +15,21 @@ const (
 	someLines = 60
 )
 
+// words are what is said of a storage.
+type words struct{ name, where, dataset string }
+
+var storages = map[string]words{
+	testhost.PartBtrfs: {"Btrfs", "Btrfs on a loop device", "a subvolume"},
+	testhost.PartZFS:   {"ZFS", "ZFS datasets seen in", "a dataset"},
+	testhost.PartLVM:   {"LVM", "LVM thin volumes seen in", "a thin volume with ext4"},
+}
+
 // play is the demonstration on a node that is up.
 type play struct {
 	options
 	node    *fixture.CCN
 	volsnap *fixture.Volsnap
-	mnt     string
+	pool    *testhost.Pool
 
 	sets     []fixture.Set // as taken, under load
 	measured fixture.Measured
@@ -43,10 +53,14 @@ func (p *play) scene(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.out.text("Btrfs on a loop device:  %s, below called $MNT", p.mnt)
+	on := storages[p.storage]
+	p.out.text("%-24s %s, below called $MNT", on.where+":", p.pool.Top)
+	if p.pool.Name != "" {
+		p.out.text("Its pool:                %s, below called $POOL", p.pool.Name)
+	}
 	p.out.text("Compose project:         %s", p.out.short.Replace(p.node.ProjectDir()))
 	p.out.text("Containers:              %d, running; names, volumes and mounts as in aleph-im/pyaleph's sample", len(states))
-	p.out.text("Volumes:                 a subvolume each for PostgreSQL, the files and ipfs; keys/ and config.yml are bind mounts")
+	p.out.text("Volumes:                 %s each for PostgreSQL, the files and ipfs; keys/ and config.yml are bind mounts", on.dataset)
 	return p.node.Running()
 }
 
