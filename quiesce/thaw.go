@@ -102,31 +102,42 @@ func undoExec(ctx context.Context, d Docker, e Entry) (found, error) {
 }
 
 // undoSoon is undo for an app that waits: when Docker takes longer than directAfter, the container's control group is thawed
-// directly, and Docker is asked all the same, so that it knows.
-func undoSoon(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
+// directly, which direct then says, and Docker is asked all the same, so that it knows.
+func undoSoon(ctx context.Context, d Docker, e Entry, sure bool, direct *atomic.Bool) (found, error) {
 	if e.Kind != KindPause {
 		return undo(ctx, d, e, sure)
 	}
-	var until atomic.Bool // it was frozen until we let it go
-	direct := time.AfterFunc(directAfter, func() {
-		until.Store(frozenCgroup(e) && thawCgroup(e) == nil)
-	})
-	defer direct.Stop()
-	was, err := undo(ctx, d, e, sure)
-	if err == nil && sure && until.Load() {
-		was = wasFrozen
+	timer := time.AfterFunc(directAfter, func() { thawDirectly(e, direct) })
+	defer timer.Stop()
+	return undo(ctx, d, e, sure)
+}
+
+// thawDirectly reports whether the control group was thawed, one that is only half frozen too. It notes in direct that the
+// container was frozen until then; somebody may thaw it between the two steps, which Docker's events then tell.
+func thawDirectly(e Entry, direct *atomic.Bool) bool {
+	frozen := frozenCgroup(e)
+	if thawCgroup(e) != nil {
+		return false
 	}
-	return was, err
+	if frozen {
+		direct.Store(true)
+	}
+	return true
 }
 
 // undoUntil tries until the entry is let go or ctx ends; a thaw command that fails is given up after execTries. While Docker
-// does not answer, the container's control group is thawed directly.
+// does not answer, the container's control group is thawed directly: what this process saw freeze, and was frozen still, was
+// so until then.
 func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
-	tries := 0
+	var direct atomic.Bool
+	saw, tries := sure, 0
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
-		was, err := undoSoon(ctx, d, e, sure)
+		was, err := undoSoon(ctx, d, e, sure, &direct)
 		tries++
 		if err == nil {
+			if saw && direct.Load() {
+				was = wasFrozen
+			}
 			return was, nil
 		}
 		sure = false
@@ -136,7 +147,7 @@ func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error)
 			level = zerolog.WarnLevel
 		}
 		log.WithLevel(level).Err(err).Msg("thaw did not succeed, trying again")
-		if e.Kind == KindPause && unanswered(err) && thawCgroup(e) == nil {
+		if e.Kind == KindPause && unanswered(err) && thawDirectly(e, &direct) {
 			log.WithLevel(level).Msg("Docker does not answer: thawed the control group directly")
 		}
 		if e.Kind == KindExec && tries >= execTries && !unanswered(err) {
@@ -155,7 +166,7 @@ func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error)
 func lastResort(at time.Time, entries func() []Entry) (cancel func() bool) {
 	return time.AfterFunc(time.Until(at), func() {
 		for _, e := range entries() {
-			if e.Kind == KindPause && frozenCgroup(e) {
+			if e.Kind == KindPause {
 				_ = thawCgroup(e) // whoever undoes the entry will see, and say, whether it worked
 			}
 		}
