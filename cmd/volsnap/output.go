@@ -87,8 +87,9 @@ func age(d time.Duration) string {
 	}
 }
 
-// text keeps what others wrote from moving the cursor.
+// text is one line, and keeps what others wrote from moving the cursor.
 func text(s string) string {
+	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return '�'
