@@ -71,7 +71,7 @@ func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) (failed [
 
 // destroy removes snapshots of one dataset. One that turns out to be in use keeps all that the command names, so they are
 // then tried one by one.
-func destroy(ctx context.Context, rows []row) (failed []error) {
+func destroy(ctx context.Context, rows []candidate) (failed []error) {
 	var snaps []string
 	for _, r := range rows {
 		snaps = append(snaps, r.snap)

@@ -117,17 +117,26 @@ func (t *table) join(o *table, datasets []string) {
 // snapshots are ours of the table, with their pins.
 func (t *table) snapshots(ctx context.Context) ([]driver.Snapshot, error) {
 	var out []driver.Snapshot
-	var held []string
+	var held, unproved []string
 	for _, r := range t.rows {
-		s, ours := t.judge(r)
-		if !ours {
+		s, by := t.judge(r)
+		if by == none {
 			continue
 		}
 		out = append(out, s)
+		if by == byRecord {
+			unproved = append(unproved, r.name)
+		}
 		if r.held {
 			held = append(held, r.name)
 		}
 	}
+	foreign, err := inherited(ctx, unproved)
+	if err != nil {
+		return nil, err
+	}
+	out = slices.DeleteFunc(out, func(s driver.Snapshot) bool { return foreign[s.Name] })
+	held = slices.DeleteFunc(held, func(name string) bool { return foreign[name] })
 	by, err := holds(ctx, held)
 	if err != nil {
 		return nil, err

@@ -17,8 +17,9 @@ var errNotImported = errors.New("the pool is not imported")
 // look is what is to be seen now of the snapshots that a caller named.
 type look struct {
 	*table
-	host host
-	rows map[string]row
+	host    host
+	byName  map[string]row
+	foreign map[string]bool // their record is inherited
 }
 
 // lookAt asks for snapshots by name, all in one listing.
@@ -26,9 +27,33 @@ func (d *Driver) lookAt(ctx context.Context, s []driver.Snapshot) (*look, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &look{table: newTable(), host: d.host, rows: map[string]row{}}
-	seen := map[string]bool{}
+	l := &look{table: newTable(), host: d.host, byName: map[string]row{}}
+	names, err := d.namesOf(s)
+	if err != nil {
+		return nil, err
+	}
+	err = chunks(names, listNames, func(some []string) error {
+		argv := []string{"zfs", "list", "-Hp", "-d", "0", "-t", "filesystem,volume,snapshot", "-o", columns() + ",clones"}
+		return list(ctx, true, l.add, append(argv, some...)...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var unproved []string
+	for _, r := range l.rows {
+		l.byName[r.name] = r
+		if _, by := l.judge(r); by == byRecord {
+			unproved = append(unproved, r.name)
+		}
+	}
+	l.foreign, err = inherited(ctx, unproved)
+	return l, err
+}
+
+// namesOf are the names of snapshots and of their datasets, each once. What no snapshot of ours is called is left out.
+func (d *Driver) namesOf(s []driver.Snapshot) ([]string, error) {
 	var names []string
+	seen := map[string]bool{}
 	for _, one := range s {
 		if checkAsked(one) != nil {
 			continue // find says so
@@ -43,27 +68,7 @@ func (d *Driver) lookAt(ctx context.Context, s []driver.Snapshot) (*look, error)
 			}
 		}
 	}
-	err := chunks(names, listNames, func(some []string) error {
-		t := newTable()
-		argv := []string{"zfs", "list", "-Hp", "-d", "0", "-t", "filesystem,volume,snapshot", "-o", columns() + ",clones"}
-		if err := list(ctx, true, t.add, append(argv, some...)...); err != nil {
-			return err
-		}
-		for name, guid := range t.guids {
-			l.guids[name] = guid
-		}
-		for _, r := range t.rows {
-			l.rows[r.name] = r
-		}
-		for name := range t.seen {
-			l.seen[name] = true
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	return names, nil
 }
 
 // find is the snapshot if it is there, ours, without a fault, and the one that is meant; else ErrNotFound or ErrForeign.
@@ -71,16 +76,16 @@ func (l *look) find(s driver.Snapshot) (row, driver.Snapshot, error) {
 	if err := checkAsked(s); err != nil {
 		return row{}, s, err
 	}
-	r, there := l.rows[s.Name]
+	r, there := l.byName[s.Name]
 	if !there {
 		if !l.host.imported(s.Dataset.Name) {
 			return row{}, s, fmt.Errorf("%s: %w", poolOf(s.Dataset.Name), errNotImported)
 		}
 		return row{}, s, driver.ErrNotFound
 	}
-	now, ours := l.judge(r)
+	now, by := l.judge(r)
 	switch {
-	case !ours:
+	case by == none || l.foreign[s.Name]:
 		return r, now, fmt.Errorf("no record says that volsnap made it: %w", driver.ErrForeign)
 	case now.GUID != s.GUID:
 		return r, now, fmt.Errorf("its GUID is %s, not %q: %w", now.GUID, s.GUID, driver.ErrForeign)
@@ -90,8 +95,69 @@ func (l *look) find(s driver.Snapshot) (row, driver.Snapshot, error) {
 	return r, now, nil
 }
 
+// candidate is a snapshot of ours that nothing keeps from being destroyed.
+type candidate struct {
+	row
+	now   driver.Snapshot
+	moved bool
+}
+
+// refusal is a snapshot that stays, and why.
+type refusal struct {
+	snapshot driver.Snapshot
+	why      error
+}
+
+// free sorts what a caller wants to be rid of: those that are there and free, and for the others why not. What is gone is
+// in neither.
+func (d *Driver) free(ctx context.Context, s []driver.Snapshot) (free []candidate, stay []refusal, err error) {
+	l, err := d.lookAt(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	tags, err := l.holds(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	mounted, err := mountedSnapshots()
+	if err != nil {
+		return nil, nil, err
+	}
+	chosen := map[string]bool{}
+	for _, one := range s {
+		r, now, err := l.find(one)
+		if errors.Is(err, driver.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = busy(r, tags[r.name], mounted)
+		}
+		if err != nil {
+			stay = append(stay, refusal{one, err})
+		} else if !chosen[r.name] {
+			chosen[r.name] = true
+			free = append(free, candidate{row: r, now: now, moved: l.moved(r)})
+		}
+	}
+	slices.SortStableFunc(free, func(a, b candidate) int {
+		return cmp.Or(strings.Compare(a.dataset, b.dataset), cmp.Compare(a.txg, b.txg))
+	})
+	return free, stay, nil
+}
+
+// holds are the tags of all that are held.
+func (l *look) holds(ctx context.Context) (map[string][]string, error) {
+	var held []string
+	for _, r := range l.rows {
+		if r.held {
+			held = append(held, r.name)
+		}
+	}
+	return holds(ctx, held)
+}
+
 // busy tells why a snapshot that is there cannot be destroyed now.
-func (l *look) busy(r row, tags []string, mounted map[string]string) error {
+func busy(r row, tags []string, mounted map[string]string) error {
 	pins, others := pinsOf(tags)
 	switch {
 	case len(pins) > 0:
@@ -104,54 +170,4 @@ func (l *look) busy(r row, tags []string, mounted map[string]string) error {
 		return fmt.Errorf("mounted at %q: %w", mounted[r.name], driver.ErrBusy)
 	}
 	return nil
-}
-
-// free sorts what a caller wants to be rid of: those that are there and free, and for the others why not. What is gone is
-// in neither.
-func (d *Driver) free(ctx context.Context, s []driver.Snapshot) (free []row, stay []refusal, err error) {
-	l, err := d.lookAt(ctx, s)
-	if err != nil {
-		return nil, nil, err
-	}
-	var held []string
-	for _, r := range l.rows {
-		if r.held {
-			held = append(held, r.name)
-		}
-	}
-	slices.Sort(held)
-	tags, err := holds(ctx, held)
-	if err != nil {
-		return nil, nil, err
-	}
-	mounted, err := mountedSnapshots()
-	if err != nil {
-		return nil, nil, err
-	}
-	chosen := map[string]bool{}
-	for _, one := range s {
-		r, _, err := l.find(one)
-		if errors.Is(err, driver.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = l.busy(r, tags[r.name], mounted)
-		}
-		if err != nil {
-			stay = append(stay, refusal{one, err})
-		} else if !chosen[r.name] {
-			chosen[r.name] = true
-			free = append(free, r)
-		}
-	}
-	slices.SortStableFunc(free, func(a, b row) int {
-		return cmp.Or(strings.Compare(a.dataset, b.dataset), cmp.Compare(a.txg, b.txg))
-	})
-	return free, stay, nil
-}
-
-// refusal is a snapshot that stays, and why.
-type refusal struct {
-	snapshot driver.Snapshot
-	why      error
 }

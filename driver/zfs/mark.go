@@ -12,7 +12,8 @@ import (
 const (
 	sealProp    = "volsnap:sealed"
 	markVersion = "1"
-	markMembers = 64 // in one value: `zfs set` gives the same one to all that it names
+	unsealed    = "unsealed" // a class that says that it is not; see Unseal
+	markMembers = 64         // in one value: `zfs set` gives the same one to all that it names
 )
 
 // mark is the value of volsnap:sealed: "1 <class> <taken, in ns since 1970> <member>:<guid> ...". It names the GUIDs of the

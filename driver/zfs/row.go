@@ -1,7 +1,9 @@
 package zfs
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,11 +108,20 @@ func (t *table) parse(value string) (*record, error) {
 	return p.record, p.err
 }
 
-// judge is what the row says, if it is ours. Pins are not in a row.
-func (t *table) judge(r row) (s driver.Snapshot, ours bool) {
+// proof is what shows that a snapshot is ours.
+type proof int
+
+const (
+	none     proof = iota
+	byRecord       // if that is its own and not inherited, see inherited
+	bySeal         // which names its GUID
+)
+
+// judge is what the row says, if it is ours, and by what. Pins are not in a row.
+func (t *table) judge(r row) (s driver.Snapshot, by proof) {
 	set, err := driver.ParseName(r.snap)
 	if err != nil {
-		return s, false
+		return s, none
 	}
 	s = driver.Snapshot{
 		Dataset: driver.Dataset{Kind: Kind, Name: r.dataset}, Name: r.name, Set: set, GUID: r.guid, Order: r.txg,
@@ -121,12 +132,12 @@ func (t *table) judge(r row) (s driver.Snapshot, ours bool) {
 	rec, recErr := t.parse(r.record)
 	switch {
 	case recErr != nil && !mine:
-		return s, false // nothing shows that it is ours
+		return s, none
 	case recErr != nil:
 		s.Fault = recErr.Error()
-		return s, true
+		return s, bySeal
 	case rec.Set != set:
-		return s, false
+		return s, none
 	}
 	it, found := rec.of(func(it item) bool {
 		if mine {
@@ -136,18 +147,54 @@ func (t *table) judge(r row) (s driver.Snapshot, ours bool) {
 	})
 	switch {
 	case !found && !mine:
-		return s, false
+		return s, none
 	case !found:
 		s.Fault = fmt.Sprintf("is sealed as member %d, of which its record knows nothing", member)
-		return s, true
+		return s, bySeal
 	case r.seal != "" && markErr != nil:
 		s.Fault = "has a seal that volsnap did not write"
 	case r.seal != "" && !mine:
 		s.Fault = "has a seal that was set on other snapshots"
 	}
-	s.Member, s.Of, s.Volumes = it.Member, rec.Of, it.Volumes
-	if mine {
-		s.Consistency, s.Taken = m.class, m.taken
+	s.Member, s.Of, s.Volumes = it.Member, rec.Of, slices.Clone(it.Volumes)
+	if !mine {
+		return s, byRecord
 	}
-	return s, true
+	s.Taken = m.taken
+	if s.Sealed = m.class != unsealed; s.Sealed {
+		s.Consistency = m.class
+	}
+	return s, bySeal
+}
+
+// moved reports whether a snapshot is known by its seal alone, since it lies under another dataset than when it was made.
+func (t *table) moved(r row) bool {
+	rec, err := t.parse(r.record)
+	if err != nil {
+		return false
+	}
+	_, named := rec.of(func(it item) bool { return it.Dataset == t.guids[r.dataset] })
+	return !named
+}
+
+// inherited finds those whose record is not their own, and those that are gone meanwhile. Only what has no seal of its own
+// needs it, which is what is being made, and what killed runs left.
+func inherited(ctx context.Context, names []string) (map[string]bool, error) {
+	not := map[string]bool{}
+	for _, name := range names {
+		not[name] = true
+	}
+	add := func(f []string) error {
+		if len(f) != 2 {
+			return fmt.Errorf("zfs get: what is %q?", f)
+		}
+		if f[1] == "local" || f[1] == "received" {
+			delete(not, f[0])
+		}
+		return nil
+	}
+	err := chunks(names, listNames, func(some []string) error {
+		return list(ctx, true, add, append([]string{"zfs", "get", "-Hp", "-t", "snapshot", "-o", "name,source", recordProp}, some...)...)
+	})
+	return not, err
 }

@@ -44,6 +44,8 @@ func TestJudge(t *testing.T) {
 	}
 	sealed := ours
 	sealed.Sealed, sealed.Consistency, sealed.Taken = true, "frozen", time.Unix(1795226400, 1)
+	was := ours
+	was.Taken = sealed.Taken
 	faulty := func(s driver.Snapshot, fault string) *driver.Snapshot {
 		s.Sealed, s.Fault = true, fault
 		return &s
@@ -57,6 +59,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"not sealed", snapName, "-", encoded(t, good), &ours},
 		{"sealed", snapName, mine, encoded(t, good), &sealed},
+		{"unsealed after it was promoted", snapName, strings.Replace(mine, "frozen", unsealed, 1), encoded(t, elsewhere), &was},
 		{"a name of somebody else", "daily", mine, encoded(t, good), nil},
 		{"no record", snapName, "-", "-", nil},
 		{"no record that can be read", snapName, "-", "x", nil},
@@ -82,7 +85,7 @@ func TestJudge(t *testing.T) {
 			}
 			var got *driver.Snapshot
 			for _, r := range tab.rows {
-				if s, ours := tab.judge(r); ours {
+				if s, by := tab.judge(r); by != none {
 					got = &s
 				}
 			}
@@ -145,8 +148,8 @@ func FuzzAdd(f *testing.F) {
 		w := &rowWriter{use: tab.add}
 		_, _ = w.Write([]byte(out))
 		for _, r := range tab.rows {
-			s, ours := tab.judge(r)
-			if !ours {
+			s, by := tab.judge(r)
+			if by == none {
 				continue
 			}
 			if err := checkAsked(s); err != nil || !validGUID(s.GUID) || s.Fault == "" && (s.Member < 1 || s.Member > s.Of) {

@@ -14,7 +14,7 @@ import (
 // Seal implements driver.Taker. A snapshot of ZFS cannot be written to, so its GUID is all there is to verify. One `zfs set`
 // gives up to 64 snapshots one value, in which the GUID of each is named.
 func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
-	if !class.MatchString(consistency) {
+	if !class.MatchString(consistency) || consistency == unsealed {
 		return fmt.Errorf("seal: %q is no class of consistency", consistency)
 	}
 	l, err := d.lookAt(ctx, s)
@@ -61,7 +61,8 @@ func seal(ctx context.Context, consistency string, s []driver.Snapshot) error {
 	return err
 }
 
-// Unseal implements driver.Pruner. `zfs inherit` takes the seal away; it may use the room that a full pool keeps back.
+// Unseal implements driver.Pruner. `zfs inherit` takes the seal away; it may use the room that a full pool keeps back. A
+// snapshot that `zfs promote` has moved would be nobody's without its seal, and gets one that says that it has none.
 func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 	free, stay, err := d.free(ctx, s)
 	if err != nil {
@@ -74,9 +75,13 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 		failed = append(failed, fmt.Errorf("unseal %s: %w", r.snapshot.Name, r.why))
 	}
 	var names []string
-	for _, r := range free {
-		if r.seal != "" && !stays[r.snap] {
-			names = append(names, r.name)
+	for _, f := range free {
+		switch {
+		case !f.now.Sealed || stays[f.snap]:
+		case f.moved:
+			failed = append(failed, seal(ctx, unsealed, []driver.Snapshot{f.now}))
+		default:
+			names = append(names, f.name)
 		}
 	}
 	err = chunks(names, listNames, func(some []string) error {

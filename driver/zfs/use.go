@@ -109,7 +109,7 @@ func (d *Driver) clone(ctx context.Context, s driver.Snapshot, to driver.Dataset
 		return err
 	}
 	if _, err := run(ctx, "zfs", "clone", "-o", "canmount=noauto", s.Name, to.Name); err != nil {
-		return d.withKey(ctx, s.Dataset.Name, err)
+		return err
 	}
 	if err := d.check(ctx, s); err != nil { // it may have been replaced just before it was cloned
 		return fmt.Errorf("%s was made of another state, and is of no use: %w", to, err)

@@ -14,11 +14,11 @@
 // # What is ours
 //
 // A snapshot whose name is that of a set, whose record is of that set, and whose dataset the record names. User properties
-// are inherited from the dataset, and what is inherited proves nothing: hence the record names the set and the dataset, and
-// a seal names the GUID of the snapshot that carries it. A seal that does not is somebody's doing: the snapshot is listed
-// with a Fault and never destroyed. So is one that has its seal but no readable record.
+// are inherited from the dataset, and what is inherited proves nothing: the record has to be the snapshot's own, and a seal
+// names the GUID of the snapshot that carries it. A seal that does not is somebody's doing: the snapshot is listed with a
+// Fault and never destroyed. So is one that has its seal but no readable record.
 //
-// After `zfs promote` a snapshot lies under another dataset. A sealed one is known all the same, by its GUID.
+// After `zfs promote` a snapshot lies under another dataset. A sealed one is known all the same, by its seal.
 //
 // # How ZFS is spoken to
 //
