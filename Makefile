@@ -12,6 +12,7 @@ P         ?= 1
 TESTFLAGS ?=
 FUZZTIME  ?= 10s
 SETS      ?= 50
+STORAGE   ?= btrfs
 
 PREFIX  ?= /usr
 UNITDIR ?= /etc/systemd/system
@@ -31,8 +32,16 @@ build: ## build bin/volsnap, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/volsnap ./cmd/volsnap
 
 .PHONY: demo
-demo: deps build ## run the main job on real input: Btrfs, Docker, PostgreSQL under load
+demo: demo-$(STORAGE) ## run the main job on real input: Docker, PostgreSQL under load (STORAGE=btrfs|zfs|lvm)
+
+.PHONY: demo-btrfs
+demo-btrfs: deps build
 	$(GO) run ./scripts/demo
+
+# What this kernel may lack is had from a virtual machine.
+.PHONY: demo-zfs demo-lvm
+demo-zfs demo-lvm: demo-%: vm-deps
+	scripts/vm-tests/demo $*
 
 .PHONY: install
 install: build ## install the binary and the systemd units (DESTDIR, PREFIX, UNITDIR)
@@ -45,13 +54,20 @@ install: build ## install the binary and the systemd units (DESTDIR, PREFIX, UNI
 .PHONY: test
 test: deps ## run all tests, on real Btrfs and a real Docker engine (P=2: two packages at a time)
 	$(GO) vet ./...
+	$(GO) vet -tags vmtest ./...
 	$(GO) build -race ./...
 	$(GO) test -race -p $(P) -timeout 15m $(TESTFLAGS) ./...
+
+.PHONY: vm-test
+vm-test: vm-deps ## run the tests that need ZFS or LVM in a virtual machine (PACKAGES=./driver/zfs)
+	scripts/vm-tests/vm build
+	scripts/vm-tests/run $(PACKAGES)
 
 .PHONY: lint
 lint: $(GOLANGCI) ## go vet, staticcheck, gofumpt and the import rules (.golangci.yml)
 	$(GO) vet ./...
 	$(GOLANGCI) run ./...
+	$(GOLANGCI) run --build-tags vmtest ./...
 
 .PHONY: fmt
 fmt: $(GOLANGCI) ## format the code as lint wants it
@@ -75,6 +91,10 @@ bench: deps build ## measure against other tools; the tables are docs/benchmarks
 .PHONY: deps
 deps: ## install the packages that tests and demo need; quick when they are there
 	@scripts/install-deps
+
+.PHONY: vm-deps
+vm-deps: ## install what the virtual machines need
+	@scripts/install-deps --vm
 
 .PHONY: clean
 clean: ## remove what was built
