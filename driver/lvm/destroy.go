@@ -1,0 +1,102 @@
+package lvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
+)
+
+// A thin pool deletes a volume in a transaction of its own, and whoever wants to write new blocks waits for it.
+const (
+	destroyBatch = 20
+	destroyRest  = 50 * time.Millisecond
+)
+
+// Destroy implements driver.Pruner. Records are tags of what is destroyed, and go with it.
+func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+	var failed []error
+	for len(s) > 0 {
+		n := min(d.batch, len(s))
+		if err := destroySome(ctx, s[:n]); err != nil {
+			failed = append(failed, err)
+		}
+		s = s[n:]
+		if len(s) == 0 {
+			break
+		}
+		if err := rest(ctx, d.rest); err != nil {
+			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// destroySome destroys one batch.
+func destroySome(ctx context.Context, batch []driver.Snapshot) error {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return fmt.Errorf("destroy: %w", err)
+	}
+	defer unlock()
+	w, err := look(ctx, batch)
+	if err != nil {
+		return fmt.Errorf("destroy: %w", err)
+	}
+	var failed []error
+	var these []found
+	for _, one := range batch {
+		f, err := w.find(one)
+		if errors.Is(err, driver.ErrNotFound) {
+			continue
+		}
+		if err == nil {
+			err = f.free()
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("destroy %q: %w", one.Name, err))
+			continue
+		}
+		these = append(these, f)
+	}
+	for vg, in := range byGroup(these) {
+		if err := remove(ctx, vg, in); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// remove removes snapshots of one group. LVM itself refuses one whose device was opened since we looked, and goes on with
+// the others; one that was renamed is removed all the same, since it has the UUID.
+func remove(ctx context.Context, vg string, these []found) error {
+	fault.Point("before removal of snapshots")
+	err := change(ctx, "lvremove", "-y", "--select", byUUID(these...), vg)
+	fault.Point("after removal of snapshots")
+	if err != nil {
+		return fmt.Errorf("destroy %s: %w", listed(these), err)
+	}
+	return nil
+}
+
+// listed names the first of several.
+func listed(these []found) string {
+	if len(these) == 1 {
+		return these[0].String()
+	}
+	return fmt.Sprintf("%s and %d more", these[0], len(these)-1)
+}

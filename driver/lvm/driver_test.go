@@ -1,0 +1,13 @@
+//go:build vmtest
+
+package lvm_test
+
+import (
+	"testing"
+
+	"github.com/volsnap/volsnap/driver/drivertest"
+)
+
+func TestDriver(t *testing.T) {
+	drivertest.Run(t, newPool(t, size{disk: 2048, data: 1024, metadata: 16}))
+}

@@ -1,0 +1,141 @@
+package lvm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+func finding(level driver.Level, mend, what string, args ...any) driver.Finding {
+	return driver.Finding{Level: level, What: fmt.Sprintf(what, args...), Mend: mend}
+}
+
+// findings are about the path and its volume.
+func (at *located) findings() []driver.Finding {
+	var out []driver.Finding
+	if !at.lv.thin() {
+		out = append(out, finding(driver.Error, thickMend(at.lv), "%s is a %s volume, not a thin one", at.lv, at.lv.Segment))
+	}
+	if at.lv.Suspended == suspended {
+		out = append(out, finding(driver.Error, "if no command of LVM is running, resume it: dmsetup resume "+
+			deviceName(at.lv.VG, at.lv.Name), "the device of %s is suspended: its writers wait", at.lv))
+	}
+	if _, ok := known[at.via.fs]; !ok {
+		out = append(out, finding(driver.Error, "move it to ext4 or XFS",
+			"%s is a file system of type %s, of which nobody knows that its snapshots can be mounted", at.via.point, at.via.fs))
+	}
+	for _, m := range under(at.all, at.via.dev, at.real) {
+		out = append(out, finding(driver.Error, "name that path as a volume of its own, or unmount it",
+			"another file system is mounted at %s: it would not be in the snapshot", quote(m.point)))
+	}
+	if at.rel != "." {
+		out = append(out, finding(driver.Note, "", "snapshots are of all of %s, of which this is %s", at.lv, quote(at.rel)))
+	}
+	return out
+}
+
+// thickMend says how a volume becomes a thin one. lvconvert(8) cannot do that in place.
+func thickMend(v lv) string {
+	return fmt.Sprintf("make a thin pool and a thin volume (lvcreate --type thin-pool -L SIZE -n POOL %s; "+
+		"lvcreate -V SIZE --thinpool POOL -n NAME %s), stop the writers, copy the files, and mount it in the old one's place", v.VG, v.VG)
+}
+
+// poolFindings are about the thin pool of a volume.
+func poolFindings(ctx context.Context, v lv) ([]driver.Finding, error) {
+	p, err := readPool(ctx, v.VG, v.Pool)
+	if err != nil {
+		return nil, err
+	}
+	extends, err := autoextends(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.virtual, err = virtualSize(ctx, v); err != nil {
+		return nil, err
+	}
+	return p.findings(v.VG+"/"+v.Pool, extends), nil
+}
+
+func (p pool) findings(name string, extends bool) []driver.Finding {
+	var out []driver.Finding
+	if err := p.roomy(); err != nil {
+		out = append(out, finding(driver.Error, p.mend(name), "thin pool %s: %v", name, err))
+	} else if p.data > poolWarning || p.metadata > poolWarning {
+		out = append(out, finding(driver.Warning, p.mend(name),
+			"thin pool %s: data is %.0f %% full, metadata %.0f %%; from %g %% on no set is taken", name, p.data, p.metadata, poolLimit))
+	}
+	if p.virtual > p.size && !extends {
+		out = append(out, finding(driver.Warning,
+			"set activation/thin_pool_autoextend_threshold in /etc/lvm/lvm.conf to 70, keep dmeventd running and space in the volume group",
+			"thin pool %s has %d bytes for volumes of %d bytes, and is not extended by itself", name, p.size, p.virtual))
+	}
+	switch p.whenFull {
+	case "queue":
+		out = append(out, finding(driver.Note, "", "when thin pool %s is full, writes wait for 60 s, and then fail", name))
+	case "error":
+		out = append(out, finding(driver.Note, "", "when thin pool %s is full, writes fail at once", name))
+	}
+	if p.groupFree < p.groupSize/10 { // of which LVM can use a half, since it writes the new before it gives up the old
+		out = append(out, finding(driver.Warning,
+			"keep fewer snapshots, or make the volume group anew with a larger area (pvcreate --metadatasize)",
+			"the metadata area of the volume group of %s has only %d bytes left: it holds names and tags of all snapshots",
+			name, p.groupFree))
+	}
+	return out
+}
+
+// mend of a pool that is too full.
+func (p pool) mend(name string) string {
+	if p.metadata > p.data {
+		return "lvextend --poolmetadatasize +SIZE " + name + ", or keep fewer snapshots"
+	}
+	return "lvextend -L +SIZE " + name + ", or keep fewer snapshots"
+}
+
+// autoextends reports whether dmeventd is to extend pools that become full.
+func autoextends(ctx context.Context) (bool, error) {
+	text, err := ask(ctx, "lvmconfig", "--typeconfig", "full", "activation/thin_pool_autoextend_threshold")
+	if err != nil {
+		return false, err
+	}
+	_, value, _ := strings.Cut(strings.TrimSpace(string(text)), "=")
+	percent, err := strconv.Atoi(value)
+	if err != nil {
+		return false, fmt.Errorf("activation/thin_pool_autoextend_threshold: %w", err)
+	}
+	return percent < 100, nil
+}
+
+// virtualSize is what the volumes of a pool could hold. Snapshots of ours do not grow by themselves.
+func virtualSize(ctx context.Context, v lv) (uint64, error) {
+	text, err := ask(ctx, "lvs", "--reportformat", "json", "--units", "b", "--nosuffix",
+		"-o", "lv_name,lv_size,lv_permissions", "--select", "pool_lv="+v.Pool, v.VG)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := parseReport[map[string]string](text)
+	if err != nil {
+		return 0, err
+	}
+	sum := uint64(0)
+	for _, row := range slices.DeleteFunc(rows, func(r map[string]string) bool { return r["lv_permissions"] == "read-only" }) {
+		size, err := strconv.ParseUint(row["lv_size"], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("size of %s: %w", row["lv_name"], err)
+		}
+		sum += size
+	}
+	return sum, nil
+}
+
+// quote quotes a name if it could be misread.
+func quote(name string) string {
+	if q := strconv.Quote(name); strings.Contains(name, " ") || q != `"`+name+`"` {
+		return q
+	}
+	return name
+}

@@ -1,0 +1,63 @@
+// Package lvm is the driver of LVM thin volumes.
+//
+// # Where snapshots lie
+//
+// Beside their origin, in the same thin pool: a volume group has one flat name space, so the name of a snapshot is
+//
+//	volsnap-<set id>.<first group of the origin's UUID>        volsnap-ccn-20261121T020000.123Z.K2uY6m
+//
+// which is another one for each origin, and the same as long as the origin lives, whatever it is called. Snapshots are
+// read-only (lvcreate --permission r) and are not activated with their volume group (--setactivationskip y).
+//
+// # What is ours
+//
+// A snapshot carries its record in tags and is born with them, in the transaction of the volume group's metadata that
+// makes it, so that a crash leaves either nothing or a snapshot that says whose it is. It is ours if its name parses, its
+// record decodes and agrees with the name, and the origin that LVM knows, if it still knows one, has the UUID that the
+// record names. Names of origins may change. A seal names the snapshot's own UUID: copied tags seal nothing.
+//
+// # What a crash leaves
+//
+// lvcreate writes the snapshot into the metadata of the group together with the message to the thin pool that will make
+// it, then suspends the origin, sends the message, resumes, and writes the metadata again without the message. One that
+// dies before the message leaves a snapshot that is listed, unsealed, and whose device the next command on the pool makes;
+// one that dies after it leaves a snapshot that is listed, unsealed and whole. Both are left over, and are destroyed as
+// such. One that is killed between suspend and resume leaves the origin suspended until "dmsetup resume": LVM blocks all
+// signals there but SIGKILL, and so no command of this package that changes something is ended by a context.
+//
+// # What the instants are
+//
+// The device mapper freezes the file system of an origin (freeze_super: dirty pages are written and the journal is
+// emptied) while it is suspended, so that a snapshot of a mounted file system is a clean one. Each volume is suspended by
+// itself: a group has no common instant.
+//
+// # What it needs
+//
+// lvm2 2.03 and root. Programs are started in run.go alone. A host without an active logical volume costs no process.
+package lvm
+
+import (
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// Kind is the kind of this driver's datasets.
+const Kind = "lvm"
+
+// Driver finds, makes and removes snapshots of the thin volumes of this host. It holds nothing between calls.
+type Driver struct {
+	batch int           // so many are destroyed by one process
+	rest  time.Duration // and so long others have the volume group to themselves before the next
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// New is a driver for all volume groups that this host sees.
+func New() *Driver { return &Driver{batch: destroyBatch, rest: destroyRest} }
+
+// Kind implements driver.Driver.
+func (d *Driver) Kind() string { return Kind }
+
+// Capabilities implements driver.Driver. Each volume is snapshotted at an instant of its own.
+func (d *Driver) Capabilities() driver.Capabilities { return driver.Capabilities{Clone: true} }
