@@ -96,8 +96,9 @@ func (a *app) volume(v string) string { return filepath.Join(a.DataRoot, "volume
 func (a *app) start(t *testing.T, name, from, to string) {
 	t.Helper()
 	a.Run(t, a.of(name), testhost.RunOptions{
-		Flags:   []string{"--stop-signal", "TERM", "-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
-		Command: []string{"/load/load", "ab", "-while", "/load/on", "-a", "/from/" + name + "-a", "-b", "/to/" + name + "-b", "-rate", "20"},
+		Flags: []string{"--stop-signal", "TERM", "-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
+		Command: []string{"/load/load", "ab", "-while", "/load/on", "-a", "/from/" + name + "-a", "-b", "/to/" + name + "-b",
+			"-rate", fmt.Sprint(20 / float64(testhost.Slow()))},
 	})
 }
 

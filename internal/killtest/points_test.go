@@ -29,12 +29,15 @@ const (
 // TestKilledAtEveryPoint kills a run at one point after the other. Each time nothing is held a moment later, and after one
 // more run, which waits for the dead-man, all is as if the killed one had never been, or had ended.
 func TestKilledAtEveryPoint(t *testing.T) {
-	s, points := inLanes(t, func(_ *app, points []string) (jobs []job) {
+	s, points := inLanes(t, func(_ *app, _ *testing.T, points []string) (jobs []job) {
 		for n := 1; n < len(points); n++ {
 			jobs = append(jobs, job{"kill", n, points[n]})
 		}
 		return jobs
 	}, (*app).disturb)
+	if t.Failed() {
+		return
+	}
 	for _, name := range points[1:] { // goroutines pass them in an order that changes
 		if s.hit[name] == 0 && every(t) == 1 {
 			t.Errorf("no run was killed at the point %q", name)
@@ -44,7 +47,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 
 // TestEndedOrHungInTheFreeze asks a run to end, lets it panic, or makes it hang, at the points of the freeze.
 func TestEndedOrHungInTheFreeze(t *testing.T) {
-	inLanes(t, func(_ *app, points []string) (jobs []job) {
+	inLanes(t, func(_ *app, _ *testing.T, points []string) (jobs []job) {
 		hung := map[string]bool{}
 		for n := slices.Index(points, journalWritten); n <= slices.Index(points, journalRemoved); n++ {
 			jobs = append(jobs, job{"term", n, points[n]}, job{"panic", n, points[n]})
@@ -60,7 +63,7 @@ func TestEndedOrHungInTheFreeze(t *testing.T) {
 // TestKilledWhileCleaningUp kills the run that cleans up after a killed one, too.
 func TestKilledWhileCleaningUp(t *testing.T) {
 	leaving := 0
-	inLanes(t, func(a *app, points []string) (jobs []job) {
+	inLanes(t, func(a *app, t *testing.T, points []string) (jobs []job) {
 		leaving = leavesMost(points)
 		names := a.cleanUp(t, leaving, len(points))
 		for n := 1; n < len(names); n++ {
@@ -101,22 +104,23 @@ func (a *app) cleanUp(t *testing.T, leaving, usual int) (names []string) {
 // lanes are apps to which things happen side by side.
 const lanes = 3
 
-// inLanes does each of the jobs, which are found from the points that an undisturbed run passes, to an app with some
-// history, and reports.
-func inLanes(t *testing.T, find func(a *app, points []string) []job, do func(*app, *testing.T, *tally, job)) (s *tally, points []string) {
+// inLanes does each of the jobs to an app with some history, and reports. The jobs are found from the points that an
+// undisturbed run passes.
+func inLanes(t *testing.T, find func(a *app, t *testing.T, points []string) []job, do func(*app, *testing.T, *tally, job)) (s *tally, points []string) {
 	h := newHost(t)
 	s = &tally{hit: map[string]int{}}
-	apps := make([]*app, lanes)
-	for lane := range lanes {
-		apps[lane] = newApp(t, h, fmt.Sprintf("app%d", lane+1))
-		apps[lane].history(t)
-	}
-	points = apps[0].settle(t).passed(t)
-	jobs := someOf(t, find(apps[0], points))
+	var jobs []job
+	var found sync.Once // by the lane that is the first to have an app
 	t.Run("lane", func(t *testing.T) {
-		for lane, a := range apps {
+		for lane := range lanes {
 			t.Run(fmt.Sprint(lane+1), func(t *testing.T) {
 				t.Parallel()
+				a := newApp(t, h, fmt.Sprintf("app%d", lane+1))
+				a.history(t)
+				found.Do(func() {
+					points = a.settle(t).passed(t)
+					jobs = someOf(t, find(a, t, points))
+				})
 				for i := lane; i < len(jobs) && !t.Failed(); i += lanes {
 					do(a, t, s, jobs[i])
 				}

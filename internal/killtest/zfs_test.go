@@ -28,13 +28,14 @@ func (z zfsPool) things(t *testing.T) map[string]thing {
 // strange makes snapshots of a volume, and a clone of one of them with a snapshot of its own.
 func (z zfsPool) strange(t *testing.T, a *app) []string {
 	t.Helper()
-	other := filepath.Join(a.dir, a.of("other"))
+	top := filepath.Dir(a.DataRoot) // what is mounted there is unmounted with the pool
+	other := filepath.Join(top, a.of("other"))
 	first := made(t, z.Snapshot, a.volume("a"), "before-upgrade")
 	second := made(t, z.Snapshot, a.volume("a"), "volsnap-"+a.name+"-"+longAgo)
 	if _, err := z.Clone(t.Context(), second, other); err != nil {
 		t.Fatal(err)
 	}
-	clone := z.Pool + "/" + filepath.Base(a.dir) + "-" + a.of("other")
+	clone := z.Pool + "/" + filepath.Base(top) + "-" + a.of("other")
 	command(t, "zfs", "snapshot", clone+"@volsnap-"+a.name+"-"+longAgo)
 	return []string{first, second, clone, clone + "@volsnap-" + a.name + "-" + longAgo}
 }
