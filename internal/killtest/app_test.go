@@ -95,10 +95,10 @@ func (a *app) volume(v string) string { return filepath.Join(a.DataRoot, "volume
 // start runs a writer from one volume to another.
 func (a *app) start(t *testing.T, name, from, to string) {
 	t.Helper()
+	rate := fmt.Sprint(20 / float64(testhost.Slow()))
 	a.Run(t, a.of(name), testhost.RunOptions{
-		Flags: []string{"--stop-signal", "TERM", "-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
-		Command: []string{"/load/load", "ab", "-while", "/load/on", "-a", "/from/" + name + "-a", "-b", "/to/" + name + "-b",
-			"-rate", fmt.Sprint(20 / float64(testhost.Slow()))},
+		Flags:   []string{"--stop-signal", "TERM", "-v", a.of(from) + ":/from", "-v", a.of(to) + ":/to", "-v", a.bin + ":/load:ro"},
+		Command: []string{"/load/load", "ab", "-while", "/load/on", "-a", "/from/" + name + "-a", "-b", "/to/" + name + "-b", "-rate", rate},
 	})
 }
 

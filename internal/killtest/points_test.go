@@ -26,6 +26,12 @@ const (
 	journalRemoved = "after removal of a state file"
 )
 
+// What the storages call the points of sealing and of destroying.
+var (
+	sealing   = []string{"before seal", "before a seal", "before rename of a record"}
+	destroyed = []string{"after destroy", "after removal of snapshots"}
+)
+
 // TestKilledAtEveryPoint kills a run at one point after the other. Each time nothing is held a moment later, and after one
 // more run, which waits for the dead-man, all is as if the killed one had never been, or had ended.
 func TestKilledAtEveryPoint(t *testing.T) {
@@ -82,7 +88,7 @@ func leavesMost(points []string) int {
 	frozen := slices.Index(points, journalRemoved)
 	var seals []int
 	for n := frozen; n < len(points); n++ {
-		if points[n] == "before seal" || points[n] == "before rename of a record" {
+		if slices.Contains(sealing, points[n]) {
 			seals = append(seals, n)
 		}
 	}
@@ -95,7 +101,7 @@ func (a *app) cleanUp(t *testing.T, leaving, usual int) (names []string) {
 	a.volsnap(t, at("kill", leaving), "run", a.name).wait(t)
 	names = a.settle(t).passed(t)
 	names = names[:max(1, len(names)-usual+1)]
-	if !slices.Contains(names, "after destroy") {
+	if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(destroyed, name) }) {
 		t.Fatalf("what a run passed that cleaned up is %q: no destroy", names)
 	}
 	return names
