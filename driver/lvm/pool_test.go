@@ -101,7 +101,11 @@ func (s *storage) volume(t testing.TB, name string, mbytes int, kind string) dri
 	lv := s.lv(name)
 	run(t, "lvcreate", "--config", lean, "-V", mib(mbytes), "--thinpool", s.pool, "-n", lv, s.vg)
 	ds := driver.Dataset{Kind: lvm.Kind, Name: s.vg + "/" + lv}
-	run(t, "mkfs."+kind, "-q", s.device(ds))
+	format := []string{"mkfs." + kind, "-q"}
+	if kind == "ext4" {
+		format = append(format, "-O", "has_journal", "-J", "size=4") // which it leaves away where there is little room
+	}
+	run(t, append(format, s.device(ds))...)
 	s.mount(t, ds)
 	return ds
 }

@@ -1,0 +1,176 @@
+package lvm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/command"
+)
+
+func TestParseReport(t *testing.T) {
+	const text = `{"report":[{"lv":[{"vg_name":"t-g1","lv_name":"s1","lv_tags":"a,b","transaction_id":"3","vg_partial":""}]}]}`
+	got, err := parseReport[lv]([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]lv{{VG: "t-g1", Name: "s1", Tags: "a,b", Order: "3"}}, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{"", "{", `{"report":[]}`, `{"report":[{"lv":[]},{"lv":[]}]}`, `{"report":[{"lv":[{"lv_name":3}]}]}`, text + text} {
+		if _, err := parseReport[lv]([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestPartialGroupIsAnError(t *testing.T) {
+	if err := whole([]lv{{VG: "a", Segment: "thin", Partial: "partial"}}); !errors.Is(err, errPartial) {
+		t.Errorf("thin: %v", err)
+	}
+	if err := whole([]lv{{VG: "a", Segment: "linear", Partial: "partial"}, {VG: "b", Segment: "thin"}}); err != nil {
+		t.Errorf("a group without thin volumes: %v", err)
+	}
+}
+
+func poolReport(data, metadata string) string {
+	return `{"report":[{"lv":[{"lv_size":"1000","vg_mda_free":"516608","vg_mda_size":"1044480","lv_when_full":"queue",` +
+		`"lv_health_status":"","data_percent":"` + data + `","metadata_percent":"` + metadata + `"}]}]}`
+}
+
+func TestPool(t *testing.T) {
+	for name, c := range map[string]struct {
+		data, metadata string
+		free           uint64
+		roomy          bool
+	}{
+		"empty": {"0.00", "10.00", 900, true}, "metadata is scarcer": {"50.00", "75.00", 250, true}, "limit": {"95.00", "1.00", 50, true},
+		"data": {"95.01", "1.00", 49, false}, "metadata": {"1.00", "96.00", 40, false}, "full": {"100.00", "1.00", 0, false},
+	} {
+		p, err := parsePool([]byte(poolReport(c.data, c.metadata)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := p.space(); got.TotalBytes != 1000 || got.FreeBytes > c.free || got.FreeBytes+1 < c.free {
+			t.Errorf("%s: %+v, want %d free", name, got, c.free)
+		}
+		if err := p.roomy(); (err == nil) != c.roomy || err != nil && !errors.Is(err, driver.ErrNoSpace) {
+			t.Errorf("%s: %v", name, err)
+		}
+		levels := map[driver.Level]bool{}
+		for _, f := range p.findings("vg/pool", false) {
+			levels[f.Level] = true
+		}
+		if levels[driver.Error] == c.roomy {
+			t.Errorf("%s: %v", name, p.findings("vg/pool", false))
+		}
+	}
+	for _, bad := range []string{poolReport("", ""), poolReport("NaN", "1"), poolReport("1", "-1"), poolReport("1", "101"), "{}"} {
+		if p, err := parsePool([]byte(bad)); err == nil {
+			t.Errorf("%s: %+v", bad, p)
+		}
+	}
+}
+
+func TestGroupThatDoesNotFit(t *testing.T) {
+	g := &group{vg: "vg", pool: "pool", members: []*member{{tags: []string{strings.Repeat("x", 900)}}}}
+	if err := g.fits(pool{size: 1, groupFree: 1000}); !errors.Is(err, driver.ErrNoSpace) {
+		t.Error(err)
+	}
+	if err := g.fits(pool{size: 1, groupFree: 10000}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for said, want := range map[string]error{
+		"  Logical Volume \"y1\" already exists in volume group \"t-g1\"":                       driver.ErrExists,
+		"  Failed to find logical volume \"t-g1/nosuch\"":                                       driver.ErrNotFound,
+		"  Volume group \"nosuch\" not found\n  Cannot process":                                 driver.ErrNotFound,
+		"  Logical volume t-g1/v-1 contains a filesystem in use.":                               driver.ErrBusy,
+		"  Logical volume t-g1/v-1 in use.":                                                     driver.ErrBusy,
+		"  Cannot create new thin volume, free space in thin pool t-g1/pool reached threshold.": driver.ErrNoSpace,
+		"  VG t metadata on /dev/x (9 bytes) too large for circular buffer (8 bytes)":           driver.ErrNoSpace,
+	} {
+		if err := classify(&command.Error{Argv: []string{"lvm"}, Exit: 5, Stderr: said}); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", said, err, want)
+		}
+	}
+	if complaint("  WARNING: Sum of all\n\n  WARNING: x\n") != nil {
+		t.Error("a warning is a complaint")
+	}
+	if err := complaint("  WARNING: x\n  Logical Volume \"y\" already exists in volume group \"g\"\n"); !errors.Is(err, driver.ErrExists) {
+		t.Error(err)
+	}
+}
+
+func TestScriptWaitsForEachLine(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newScript(ctx, []string{"one", "two", "three"})
+	read := func() string {
+		p := make([]byte, 100)
+		n, err := s.Read(p)
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		return string(p[:n])
+	}
+	if got := read(); got != "one\nformats\n" {
+		t.Errorf("first %q", got)
+	}
+	for _, said := range []string{"  Logical volume created.\n  lv", "m2\n"} {
+		if _, err := s.Write([]byte(said)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := read(); got != "two\nformats\n" {
+		t.Errorf("second %q", got)
+	}
+	cancel()
+	if got := read(); got != "" {
+		t.Errorf("after the end of the context %q", got)
+	}
+}
+
+func TestParseListing(t *testing.T) {
+	said := "  WARNING: x\n  Logical volume \"a\" created.\n  lvm2\n  a|" + own + "|thin|pg|" + origin + "|t1,t2|7|read-only\n"
+	want := map[string]lv{"a": {
+		VG: "vg", Name: "a", UUID: own, Segment: "thin", Origin: "pg", OriginUUID: origin, Tags: "t1,t2", Order: "7", Permission: "read-only",
+	}}
+	if diff := cmp.Diff(want, parseListing("vg", said)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, bad := range []string{"", "/", ".", "a", "a/", "/a", "a/b/c", "-a/b", "a/-b", "a/..", "../a", "a/b\n", "a/b c", "a/b@x"} {
+		if vg, lv, err := split(bad); err == nil {
+			t.Errorf("%q is %q in %q", bad, lv, vg)
+		}
+	}
+	if got := deviceName("t-g1", "a-b.c"); got != "t--g1-a--b.c" {
+		t.Error(got)
+	}
+	if got := dashed(plain(own)); got != own {
+		t.Error(got)
+	}
+}
+
+func TestParseMount(t *testing.T) {
+	got, ok := parseMount(`36 25 253:4 /_da\040ta /mnt/a\040b rw,relatime shared:1 - ext4 /dev/mapper/t--g1-v rw`)
+	want := mount{id: 36, dev: "253:4", root: "/_da ta", point: "/mnt/a b", fs: "ext4"}
+	if !ok || got != want {
+		t.Errorf("%+v, %t", got, ok)
+	}
+	for _, bad := range []string{"", "x", "36 25 253:4 / /mnt rw ext4", "x 25 253:4 / /mnt rw - ext4 x"} {
+		if m, ok := parseMount(bad); ok {
+			t.Errorf("%q: %+v", bad, m)
+		}
+	}
+}
