@@ -108,22 +108,32 @@ func TestPromotedAndRenamed(t *testing.T) {
 	}
 }
 
-// TestReplacedBeforeTake: a dataset that was swapped is not taken for the one that was prepared.
+// TestReplacedBeforeTake: a dataset that was swapped does not become a member of the set.
 func TestReplacedBeforeTake(t *testing.T) {
 	pool, _ := newPool(t, 256<<20)
 	ds, d := create(t, pool+"/a"), zfs.New()
-	for n, swap := range [][]string{{"zfs", "create", ds.Name}, nil} {
+	prepared := func(n int) driver.Group {
+		t.Helper()
 		g, err := d.Prepare(t.Context(), requestOf(t, n, ds))
 		if err != nil {
 			t.Fatal(err)
 		}
-		do(t, "zfs", "destroy", "-r", ds.Name)
-		if swap != nil {
-			do(t, swap...)
-		}
-		if _, err := g.Take(t.Context()); !errors.Is(err, driver.ErrNotFound) {
-			t.Errorf("Take: %v, want ErrNotFound", err)
-		}
+		return g
+	}
+	g := prepared(1)
+	do(t, "zfs", "destroy", ds.Name)
+	create(t, ds.Name)
+	made, err := g.Take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Seal(t.Context(), "atomic", made...); !errors.Is(err, driver.ErrForeign) {
+		t.Errorf("Seal: %v, want ErrForeign", err)
+	}
+	g = prepared(2)
+	do(t, "zfs", "destroy", "-r", ds.Name)
+	if _, err := g.Take(t.Context()); !errors.Is(err, driver.ErrNotFound) {
+		t.Errorf("Take: %v, want ErrNotFound", err)
 	}
 }
 

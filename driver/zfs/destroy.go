@@ -58,15 +58,16 @@ func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) (failed [
 	for _, r := range stay {
 		failed = append(failed, fmt.Errorf("destroy %s: %w", r.snapshot.Name, r.why))
 	}
-	for len(free) > 0 {
-		n := 1
-		for n < len(free) && free[n].dataset == free[0].dataset {
-			n++
+	var byDataset [][]candidate
+	for i, c := range free {
+		if i == 0 || free[i-1].dataset != c.dataset {
+			byDataset = append(byDataset, nil)
 		}
-		failed = append(failed, destroy(ctx, free[:n])...)
-		free = free[n:]
+		last := &byDataset[len(byDataset)-1]
+		*last = append(*last, c)
 	}
-	return failed
+	err = inParallel(byDataset, 1, func(of [][]candidate) error { return errors.Join(destroy(ctx, of[0])...) })
+	return append(failed, err)
 }
 
 // destroy removes snapshots of one dataset. One that turns out to be in use keeps all that the command names, so they are

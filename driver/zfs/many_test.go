@@ -4,7 +4,6 @@ package zfs_test
 
 import (
 	"fmt"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -67,7 +66,9 @@ func TestFiftyDatasetsAreOneInstant(t *testing.T) {
 			}
 		}
 	})
-	took("zfs list -t snapshot of the pool", func() { _ = exec.Command("zfs", "list", "-Hp", "-t", "snapshot", "-o", "name,guid,createtxg,creation,userrefs", "-r", pool).Run() })
+	took("zfs list -t snapshot of the pool", func() {
+		do(t, "zfs", "list", "-Hp", "-t", "snapshot", "-o", "name,guid,createtxg,creation,userrefs", "-r", pool)
+	})
 	took("pin", func() {
 		if err := d.Pin(t.Context(), made[7], "x"); err != nil {
 			t.Fatal(err)

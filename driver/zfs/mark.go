@@ -13,7 +13,7 @@ const (
 	sealProp    = "volsnap:sealed"
 	markVersion = "1"
 	unsealed    = "unsealed" // a class that says that it is not; see Unseal
-	markMembers = 64         // in one value: `zfs set` gives the same one to all that it names
+	markMembers = 64         // in one value at most: `zfs set` gives the same one to all that it names
 )
 
 // mark is the value of volsnap:sealed: "1 <class> <taken, in ns since 1970> <member>:<guid> ...". It names the GUIDs of the

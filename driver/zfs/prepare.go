@@ -129,11 +129,11 @@ func (g *group) command() error {
 		return err
 	}
 	g.snapshot = append([]string{"zfs", "snapshot"}, options...)
-	g.look = []string{"zfs", "list", "-Hp", "-d", "0", "-t", "filesystem,snapshot", "-o", "name,guid,createtxg"}
+	g.look = []string{"zfs", "list", "-Hp", "-d", "0", "-t", "snapshot", "-o", "name,guid,createtxg"}
 	for _, it := range g.items {
 		name := snapshotName(it.Dataset.Name, g.set)
 		g.snapshot = append(g.snapshot, name)
-		g.look = append(g.look, it.Dataset.Name, name)
+		g.look = append(g.look, name)
 	}
 	return nil
 }

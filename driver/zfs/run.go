@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/volsnap/volsnap/internal/command"
 )
 
@@ -81,4 +83,22 @@ func chunks[T any](all []T, n int, do func([]T) error) error {
 		all = all[len(some):]
 	}
 	return nil
+}
+
+// atOnce is how many commands that change a pool run at a time. Each waits for a transaction group, and they share it.
+const atOnce = 8
+
+// inParallel calls do with at most n of all at a time, several at once, and returns all errors.
+func inParallel[T any](all []T, n int, do func([]T) error) error {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	failed := make([]error, (len(all)+n-1)/n)
+	for i := range failed {
+		g.Go(func() error {
+			failed[i] = do(all[i*n : min((i+1)*n, len(all))])
+			return nil
+		})
+	}
+	_ = g.Wait() // they are in failed
+	return errors.Join(failed...)
 }

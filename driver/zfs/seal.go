@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,7 @@ import (
 )
 
 // Seal implements driver.Taker. A snapshot of ZFS cannot be written to, so its GUID is all there is to verify. One `zfs set`
-// gives up to 64 snapshots one value, in which the GUID of each is named.
+// gives several snapshots one value, in which the GUID of each is named.
 func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
 	if !class.MatchString(consistency) || consistency == unsealed {
 		return fmt.Errorf("seal: %q is no class of consistency", consistency)
@@ -29,15 +28,13 @@ func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snaps
 		}
 		seals[i].Member = now.Member
 	}
-	slices.SortStableFunc(seals, func(a, b driver.Snapshot) int {
-		return cmp.Or(cmp.Compare(poolOf(a.Name), poolOf(b.Name)), a.Taken.Compare(b.Taken))
-	})
 	for len(seals) > 0 {
 		n := 1
-		for n < min(markMembers, len(seals)) && seals[n].Taken.Equal(seals[0].Taken) && poolOf(seals[n].Name) == poolOf(seals[0].Name) {
+		for n < len(seals) && seals[n].Taken.Equal(seals[0].Taken) {
 			n++
 		}
-		if err := seal(ctx, consistency, seals[:n]); err != nil {
+		err := inParallel(seals[:n], sealedTogether, func(some []driver.Snapshot) error { return seal(ctx, consistency, some) })
+		if err != nil {
 			return fmt.Errorf("seal: %w", err)
 		}
 		seals = seals[n:]
@@ -45,7 +42,10 @@ func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snaps
 	return nil
 }
 
-// seal gives snapshots of one pool, taken at one time, their mark.
+// sealedTogether is how many one command seals or unseals. Within a command they wait for each other's transaction groups.
+const sealedTogether = 8
+
+// seal gives snapshots that were taken at one time their mark.
 func seal(ctx context.Context, consistency string, s []driver.Snapshot) error {
 	m := mark{class: consistency, taken: s[0].Taken, members: map[string]int{}}
 	var guids, names []string
@@ -84,7 +84,7 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 			names = append(names, f.name)
 		}
 	}
-	err = chunks(names, listNames, func(some []string) error {
+	err = inParallel(names, sealedTogether, func(some []string) error {
 		fault.Point("before removal of a seal")
 		defer fault.Point("after removal of a seal")
 		return list(ctx, true, noRow, append([]string{"zfs", "inherit", sealProp}, some...)...)
