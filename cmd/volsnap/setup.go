@@ -19,6 +19,7 @@ import (
 	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/btrfs"
+	"github.com/volsnap/volsnap/driver/lvm"
 	"github.com/volsnap/volsnap/driver/zfs"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
@@ -135,7 +136,7 @@ func (h *host) wire(c *cli.Context) error {
 	}
 	h.docker = d
 	h.engine = &engine.Engine{
-		Drivers: []driver.Driver{btrfs.New(), zfs.New()},
+		Drivers: []driver.Driver{btrfs.New(), zfs.New(), lvm.New()},
 		Docker:  d,
 		Store:   snapset.Store{Dir: h.state},
 		RunDir:  h.run,
