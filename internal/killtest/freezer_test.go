@@ -142,17 +142,18 @@ func (f *freezer) awaitFree(t *testing.T) {
 
 func (f *freezer) awaitAll(t *testing.T, names []string) {
 	t.Helper()
-	err := poll(bound, func() error {
-		f.look()
-		for _, name := range names {
+	begin := time.Now()
+	for _, name := range names {
+		err := poll(boundOf(name)-time.Since(begin), func() error {
+			f.look()
 			if f.of(name).now {
 				return fmt.Errorf("%s is still held", name)
 			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("I1: after %s: %v", time.Since(begin).Round(time.Millisecond), err)
 		}
-		return nil
-	})
-	if err != nil {
-		t.Errorf("I1: after %s: %v", bound, err)
 	}
 }
 
@@ -165,7 +166,7 @@ func (f *freezer) check(t *testing.T) {
 func (f *freezer) checkAll(t *testing.T, names []string) {
 	t.Helper()
 	for _, name := range names {
-		if w := f.of(name); w.longest > bound {
+		if w := f.of(name); w.longest > boundOf(name) {
 			t.Errorf("I1: %s was held for %s", name, w.longest)
 		}
 	}

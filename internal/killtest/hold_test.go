@@ -1,7 +1,12 @@
+//go:build !vmtest
+
 package killtest
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -32,6 +37,16 @@ func (a *app) holdAt(t *testing.T, mode, point string) (*program, *freezer) {
 	}
 	t.Fatalf("the run did not come to the point %q", point)
 	return nil, nil
+}
+
+// stopped is that it was sent SIGSTOP and all its threads obeyed (proc(5): the state after the name in parentheses).
+func (p *program) stopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return false
+	}
+	_, rest, ok := strings.Cut(string(stat), ") ")
+	return ok && strings.HasPrefix(rest, "T")
 }
 
 // killDeadMan leaves nobody to watch over a run.

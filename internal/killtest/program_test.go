@@ -112,16 +112,6 @@ func (p *program) over() bool {
 	}
 }
 
-// stopped is that it was sent SIGSTOP and all its threads obeyed (proc(5): the state after the name in parentheses).
-func (p *program) stopped() bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return false
-	}
-	_, rest, ok := strings.Cut(string(stat), ") ")
-	return ok && strings.HasPrefix(rest, "T")
-}
-
 func (p *program) signal(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {

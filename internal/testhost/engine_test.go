@@ -1,3 +1,5 @@
+//go:build !vmtest
+
 package testhost_test
 
 import (
