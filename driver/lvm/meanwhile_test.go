@@ -89,6 +89,33 @@ func TestGroupIsExportedMeanwhile(t *testing.T) {
 	}
 }
 
+// A listing of a group that has lost a disk is an error: nothing may be destroyed on its strength.
+func TestMissingDisk(t *testing.T) {
+	st := newPool(t, size{disk: 256, data: 64, metadata: 4})
+	d := lvm.New()
+	run(t, "lvcreate", "--config", lean, "-V", "16m", "--thinpool", st.pool, "-n", "v", st.vg)
+	ds := driver.Dataset{Kind: lvm.Kind, Name: st.vg + "/v"}
+	one := sealed(t, d, ds)[0]
+	second := filepath.Join(t.TempDir(), "second disk")
+	must(t, os.WriteFile(second, nil, 0o600))
+	must(t, os.Truncate(second, 256<<20))
+	loop := run(t, "losetup", "--find", "--show", second)
+	run(t, "vgextend", "--config", lean, st.vg, loop)
+	run(t, "vgchange", "-an", st.vg)
+	run(t, "losetup", "--detach", loop)
+	got, err := d.Snapshots(t.Context(), ds)
+	if err == nil {
+		t.Errorf("listed %+v", got)
+	}
+	if err := d.Destroy(t.Context(), one); err == nil {
+		t.Error("Destroy said that it is gone")
+	}
+	run(t, "vgreduce", "--config", lean, "--removemissing", st.vg)
+	if got := listed(t, d, ds); len(got) != 1 || got[0].GUID != one.GUID {
+		t.Errorf("without the disk: %+v", got)
+	}
+}
+
 // lvcreate is killed at many moments. Whatever it leaves is listed as left over and can be destroyed; the next set can be
 // taken; and the origin is not left suspended for longer than until somebody resumes it.
 func TestKilledLvcreate(t *testing.T) {

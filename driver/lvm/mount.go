@@ -151,6 +151,7 @@ type fsKind struct{ name, options string }
 // system of the same UUID; whoever mounts a clone of one beside its origin needs nouuid too.
 var known = map[string]fsKind{
 	"ext4": {"ext4", "noload"},
+	"ext3": {"ext4", "noload"}, // whose driver mounts both
 	"xfs":  {"xfs", "nouuid,norecovery"},
 }
 
