@@ -140,11 +140,12 @@ func (e *Engine) recoverFreeze(ctx context.Context, app string) error {
 }
 
 // removeLeftOvers destroys the unsealed sets of app. The caller has the lock, so none of them is in the making. What cannot be
-// removed counts for nothing, and keeps no new set from being taken.
+// removed, or not even be listed (a pool of another app hangs, say), counts for nothing, and keeps no new set from being taken.
 func (e *Engine) removeLeftOvers(ctx context.Context, app string) error {
 	sets, err := e.Sets(ctx, app)
 	if err != nil {
-		return err
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not look for what unfinished runs have left")
+		return ctx.Err()
 	}
 	for _, s := range sets {
 		if !s.LeftOver {

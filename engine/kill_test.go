@@ -82,7 +82,8 @@ func TestEachCallFails(t *testing.T) {
 			if r.OK != (err == nil) || err != nil && r.Error == "" {
 				t.Errorf("report %+v does not agree with error %v", r, err)
 			}
-			tolerated := map[string]bool{"Close": true, "Unseal": true, "Destroy": true} // what is destroyed is tried again, one by one
+			// What is destroyed is tried again, one by one. The first listing is for what unfinished runs have left, which can wait.
+			tolerated := map[string]bool{"Close": true, "Unseal": true, "Destroy": true, "Snapshots": nth == 1}
 			if !errors.Is(err, boom) && !(err == nil && tolerated[call.Method]) {
 				t.Errorf("run: %v; want the fault", err)
 			}

@@ -162,13 +162,36 @@ func TestMixedKilledAfterEachEffect(t *testing.T) {
 	}
 }
 
+// What is wrong with a storage that the app does not use keeps no set of it from being taken. Nothing is removed meanwhile,
+// and the run says that it failed.
+func TestOtherStorageIsInTrouble(t *testing.T) {
+	n := newNode(t)
+	other := driverfake.NewKind(t, "other")
+	n.Drivers = append(n.Drivers, other)
+	for range 3 {
+		n.take()
+	}
+	for i := range 9 {
+		other.Fault("Snapshots", i+1, errors.New("pool is suspended"))
+	}
+	r, err := n.Run(t.Context(), n.app)
+	if err == nil || !strings.Contains(err.Error(), "suspended") || r.OK || r.Set == "" {
+		t.Errorf("run: %+v, %v", r, err)
+	}
+	other.Restart()
+	if got := len(n.ids()); got != 4 {
+		t.Errorf("%d sets, want the three and the new one", got)
+	}
+	n.sound()
+}
+
 // A listing of which one storage fails is incomplete, and nothing is removed on its strength.
 func TestMixedListingFails(t *testing.T) {
 	n, other := newMixedNode(t)
 	for range 3 {
 		n.take()
 	}
-	other.Fault("Snapshots", 1, errors.New("pool is suspended"))
+	other.Fault("Snapshots", 2, errors.New("pool is suspended")) // the first is for what unfinished runs have left
 	if _, err := n.Prune(t.Context(), n.app, false); err == nil || !strings.Contains(err.Error(), "suspended") {
 		t.Errorf("prune: %v", err)
 	}
