@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // every is what VOLSNAP_KILL_EVERY says: on machines on which all points would take too long, every so many-th point of each
@@ -49,6 +50,23 @@ func someOf(t *testing.T, jobs []job) []job {
 	}
 	t.Logf("%d of %d jobs: %v", len(taken), len(jobs), taken)
 	return taken
+}
+
+// untilLate is how long jobs are begun, as VOLSNAP_KILL_FOR says ("5m"), and the jobs in an order that changes from run to run,
+// so that it is not always the same ones that are left out. Where it says nothing, all are done, in their order.
+func untilLate(t *testing.T, jobs []job) (late func() bool) {
+	t.Helper()
+	text := os.Getenv("VOLSNAP_KILL_FOR")
+	if text == "" {
+		return func() bool { return false }
+	}
+	budget, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("VOLSNAP_KILL_FOR: %v", err)
+	}
+	rand.Shuffle(len(jobs), func(i, k int) { jobs[i], jobs[k] = jobs[k], jobs[i] })
+	end := time.Now().Add(budget)
+	return func() bool { return time.Now().After(end) }
 }
 
 func TestSomeOf(t *testing.T) {
