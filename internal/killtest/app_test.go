@@ -145,7 +145,7 @@ apps:
 // history takes a pinned set and two more, and puts things of others beside them.
 func (a *app) history(t *testing.T) {
 	t.Helper()
-	a.must(t, "snapshot", a.name, "--pin", "before the upgrade")
+	a.succeed(t, "snapshot", a.name, "--pin", "before the upgrade")
 	a.plant(t)
 	a.settle(t)
 	a.settle(t)

@@ -1,6 +1,7 @@
 package killtest
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,7 @@ func (l lvmGroup) open(t *testing.T, snapshots []string) (dirs []string, done fu
 }
 
 // rename finds the id in the names of snapshots and in their tags.
-func (l lvmGroup) rename(t *testing.T, a *app, from, to string) {
+func (l lvmGroup) rename(t *testing.T, _ *app, from, to string) {
 	t.Helper()
 	for name, one := range l.things(t) {
 		if one.Set != from {
@@ -89,9 +90,19 @@ func (l lvmGroup) rename(t *testing.T, a *app, from, to string) {
 		next := strings.Replace(name, from, to, 1)
 		command(t, "lvrename", "--quiet", name, next)
 		for tag := range strings.SplitSeq(strings.TrimSpace(command(t, "lvs", "--noheadings", "--options", "lv_tags", next)), ",") {
-			if strings.Contains(tag, from) {
-				command(t, "lvchange", "--quiet", "--deltag", tag, "--addtag", strings.ReplaceAll(tag, from, to), next)
+			if renamed := renameTag(tag, from, to); renamed != tag {
+				command(t, "lvchange", "--quiet", "--deltag", tag, "--addtag", renamed, next)
 			}
 		}
 	}
+}
+
+// renameTag changes a tag of the form key=VALUE, whose value is base64.
+func renameTag(tag, from, to string) string {
+	key, value, _ := strings.Cut(tag, "=")
+	text, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil || !strings.Contains(string(text), from) {
+		return tag
+	}
+	return key + "=" + base64.RawURLEncoding.EncodeToString([]byte(strings.ReplaceAll(string(text), from, to)))
 }

@@ -165,11 +165,17 @@ func (p *program) limited(t *testing.T) bool {
 // settle is one more run, undisturbed, which has to succeed.
 func (a *app) settle(t *testing.T) *program {
 	t.Helper()
+	return a.succeed(t, "run", a.name)
+}
+
+// succeed is volsnap that takes a set, and is tried again when the machine was too busy for that.
+func (a *app) succeed(t *testing.T, args ...string) *program {
+	t.Helper()
 	for range 3 {
-		p := a.volsnap(t, "", "run", a.name)
+		p := a.volsnap(t, "", args...)
 		if !p.limited(t) {
 			if s := p.status(t); s != 0 {
-				t.Fatalf("the next run: exit status %d:\n%s", s, p.stderr())
+				t.Fatalf("%q, undisturbed: exit status %d:\n%s", args, s, p.stderr())
 			}
 			return p
 		}
