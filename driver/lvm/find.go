@@ -49,7 +49,7 @@ type found struct {
 // find finds what was asked for: ErrNotFound if nothing has its name, ErrForeign if something else has.
 func (w *view) find(asked driver.Snapshot) (found, error) {
 	if _, _, err := split(asked.Name); err != nil {
-		return found{}, fmt.Errorf("%w: %w", driver.ErrForeign, err)
+		return found{}, err
 	}
 	v, there := w.volumes[asked.Name]
 	if !there {

@@ -17,7 +17,7 @@ func validName(s string) bool { return namePattern.MatchString(s) && s != "." &&
 func split(name string) (vg, lv string, err error) {
 	vg, lv, ok := strings.Cut(name, "/")
 	if !ok || !validName(vg) || !validName(lv) {
-		return "", "", fmt.Errorf("%q is no name VG/LV: %w", name, driver.ErrNotFound)
+		return "", "", fmt.Errorf("%q is no name VG/LV: %w", name, driver.ErrForeign)
 	}
 	return vg, lv, nil
 }

@@ -1,6 +1,7 @@
 package lvm
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/command"
@@ -112,29 +114,33 @@ func TestClassify(t *testing.T) {
 
 func TestScriptWaitsForEachLine(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := newScript(ctx, []string{"one", "two", "three"})
-	read := func() string {
-		p := make([]byte, 100)
-		n, err := s.Read(p)
-		if err != nil && !errors.Is(err, io.EOF) {
-			t.Fatal(err)
+	defer cancel()
+	s := newScript([]string{"one", "two", "three"})
+	r, w := io.Pipe()
+	var g errgroup.Group
+	g.Go(func() error { return s.feed(ctx, w) })
+	in := bufio.NewScanner(r)
+	read := func(want string) {
+		t.Helper()
+		if !in.Scan() || in.Text() != want {
+			t.Errorf("%q, want %q", in.Text(), want)
 		}
-		return string(p[:n])
 	}
-	if got := read(); got != "one\nformats\n" {
-		t.Errorf("first %q", got)
-	}
+	read("one")
+	read(mark)
 	for _, said := range []string{"  Logical volume created.\n  lv", "m2\n"} {
 		if _, err := s.Write([]byte(said)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := read(); got != "two\nformats\n" {
-		t.Errorf("second %q", got)
-	}
+	read("two")
+	read(mark)
 	cancel()
-	if got := read(); got != "" {
-		t.Errorf("after the end of the context %q", got)
+	if in.Scan() {
+		t.Errorf("after the end of the context %q", in.Text())
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,8 +2,11 @@ package lvm
 
 import (
 	"context"
-	"io"
+	"errors"
+	"os"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/internal/command"
 )
@@ -42,10 +45,19 @@ func shell(ctx context.Context, lines ...string) (stdout string, err error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	s := newScript(ctx, lines)
+	s := newScript(lines)
+	stdin, feed, err := os.Pipe() // of our own: os/exec would wait for a reader, also when LVM was killed
+	if err != nil {
+		return "", err
+	}
+	feeding, stop := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error { return s.feed(feeding, feed) })
 	out, err := command.Run(context.WithoutCancel(ctx), command.Cmd{
-		Argv: []string{program}, Env: environment(), Stdin: s, Stdout: s,
+		Argv: []string{program}, Env: environment(), Stdin: stdin, Stdout: s,
 	})
+	stop()
+	err = errors.Join(err, stdin.Close(), g.Wait())
 	switch {
 	case ctx.Err() != nil:
 		return s.written(), ctx.Err()
@@ -69,5 +81,3 @@ func complaint(stderr string) error {
 	}
 	return classify(&command.Error{Argv: []string{program}, Exit: -1, Stderr: strings.Join(said, "\n")})
 }
-
-var _ io.ReadWriter = (*script)(nil)

@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -14,11 +15,9 @@ const (
 	marked = "lvm2"
 )
 
-// script is stdin and stdout of LVM's shell.
+// script is what LVM's shell is fed with, and its stdout.
 type script struct {
-	ctx   context.Context
 	lines []string
-	rest  []byte // of the line that is being read
 	ended chan struct{}
 
 	mu      sync.Mutex
@@ -26,29 +25,27 @@ type script struct {
 	scanned int
 }
 
-func newScript(ctx context.Context, lines []string) *script {
-	s := &script{ctx: ctx, lines: lines, ended: make(chan struct{}, len(lines)+1)}
+func newScript(lines []string) *script {
+	s := &script{lines: lines, ended: make(chan struct{}, len(lines)+1)}
 	s.ended <- struct{}{}
 	return s
 }
 
-// Read implements io.Reader. It blocks until the line before has ended.
-func (s *script) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		if len(s.lines) == 0 || s.ctx.Err() != nil {
-			return 0, io.EOF
-		}
+// feed writes each line once the one before has ended, until ctx ends, and closes to.
+func (s *script) feed(ctx context.Context, to io.WriteCloser) error {
+	for _, line := range s.lines {
 		select {
-		case <-s.ctx.Done():
-			return 0, io.EOF
+		case <-ctx.Done():
 		case <-s.ended:
 		}
-		s.rest = []byte(s.lines[0] + "\n" + mark + "\n")
-		s.lines = s.lines[1:]
+		if ctx.Err() != nil {
+			break
+		}
+		if _, err := io.WriteString(to, line+"\n"+mark+"\n"); err != nil {
+			return errors.Join(err, to.Close())
+		}
 	}
-	n := copy(p, s.rest)
-	s.rest = s.rest[n:]
-	return n, nil
+	return to.Close()
 }
 
 // Write implements io.Writer.
