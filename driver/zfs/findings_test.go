@@ -115,6 +115,8 @@ func TestMeaning(t *testing.T) {
 		"cannot open 'tank/a b@x': dataset does not exist\n":                                 true,
 		"cannot open 'a': dataset does not exist\ncannot open 'b': dataset does not exist\n": true,
 		"cannot open 'a': dataset does not exist\ncannot open 'b': I/O error\n":              false,
+		"cannot open 'a@x': dataset does not exist\nno datasets available\n":                 true,
+		"cannot open 'a@x': pool I/O is currently suspended\n":                               false,
 		"": false,
 	} {
 		if got := onlyMissing(exit1, stderr); got != want {

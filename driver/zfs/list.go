@@ -3,7 +3,6 @@ package zfs
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,30 +149,17 @@ func (t *table) snapshots(ctx context.Context) ([]driver.Snapshot, error) {
 // holds are the tags of snapshots by name. One that is gone meanwhile has none.
 func holds(ctx context.Context, names []string) (map[string][]string, error) {
 	tags := map[string][]string{}
-	err := chunks(names, holdsNames, func(some []string) error {
-		err := holdsOf(ctx, tags, some)
-		if errors.Is(err, driver.ErrNotFound) && len(some) > 1 {
-			return chunks(some, 1, func(one []string) error { return holdsOf(ctx, tags, one) })
-		}
-		return err
-	})
-	return tags, err
-}
-
-func holdsOf(ctx context.Context, tags map[string][]string, names []string) error {
-	got := map[string][]string{}
 	add := func(f []string) error {
 		if len(f) != 3 || !slices.Contains(names, f[0]) {
 			return fmt.Errorf("zfs holds: what is %q?", f)
 		}
-		got[f[0]] = append(got[f[0]], f[1])
+		tags[f[0]] = append(tags[f[0]], f[1])
 		return nil
 	}
-	err := list(ctx, len(names) == 1, add, append([]string{"zfs", "holds", "-Hp"}, names...)...)
-	for name, found := range got {
-		tags[name] = found
-	}
-	return err
+	err := chunks(names, holdsNames, func(some []string) error {
+		return list(ctx, true, add, append([]string{"zfs", "holds", "-Hp"}, some...)...)
+	})
+	return tags, err
 }
 
 // pinsOf are the reasons of our holds, sorted, and the holds of others.

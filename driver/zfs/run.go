@@ -33,7 +33,7 @@ func list(ctx context.Context, some bool, use func(fields []string) error, argv 
 	return nil
 }
 
-var missing = regexp.MustCompile(`^cannot (open|hold snapshot|get holds for) '[^']*': (dataset does not exist|no such pool '[^']*')$`)
+var missing = regexp.MustCompile(`^(cannot open '[^']*': dataset does not exist|no datasets available)$`)
 
 // onlyMissing reports whether a command failed for no other reason than that something does not exist.
 func onlyMissing(err error, stderr string) bool {
