@@ -30,13 +30,27 @@ func newPool(t testing.TB, size int64) (name, top string) {
 		t.Fatal(err)
 	}
 	name, top = fmt.Sprintf("vt%d-%d", os.Getpid(), pools.Add(1)), filepath.Join(dir, "top")
-	t.Cleanup(func() {
-		if out, err := exec.Command("zpool", "destroy", "-f", name).CombinedOutput(); err != nil && !strings.Contains(string(out), "no such pool") {
-			t.Errorf("zpool destroy: %v: %s", err, out)
-		}
-	})
+	t.Cleanup(func() { destroyPool(t, name) })
 	do(t, "zpool", "create", "-O", "mountpoint="+top, name, file)
 	return name, top
+}
+
+// destroyPool tries again while the pool is busy: the kernel may hold it for a moment after its last mount went.
+func destroyPool(t testing.TB, name string) {
+	t.Helper()
+	for try := 0; ; try++ {
+		out, err := exec.Command("zpool", "destroy", "-f", name).CombinedOutput()
+		switch {
+		case err == nil || strings.Contains(string(out), "no such pool"):
+			return
+		case try == 20 || !strings.Contains(string(out), "is busy"):
+			mounts, _ := exec.Command("grep", "-s", name, "/proc/self/mountinfo").Output()
+			t.Errorf("zpool destroy: %v: %s%s", err, out, mounts)
+			return
+		}
+		t.Logf("%s is busy", name)
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // do runs a command that has to succeed.
