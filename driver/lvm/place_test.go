@@ -109,7 +109,7 @@ func TestFullPool(t *testing.T) {
 	}
 	place, err := d.Resolve(t.Context(), st.Path(ds, "."))
 	must(t, err)
-	if worst(place.Findings, "% full") != driver.Error {
+	if worst(place.Findings, "% full, more than") != driver.Error {
 		t.Errorf("findings: %+v", place.Findings)
 	}
 	must(t, d.Pin(t.Context(), one, "before"))

@@ -71,12 +71,12 @@ func parsePool(text []byte) (pool, error) {
 // roomy is an error if a snapshot could fill the pool.
 func (p pool) roomy() error {
 	switch {
-	case p.health != "":
-		return fmt.Errorf("its health is %q: %w", p.health, driver.ErrNoSpace)
 	case p.data > poolLimit:
 		return fmt.Errorf("its data is %.2f %% full, more than %g: %w", p.data, poolLimit, driver.ErrNoSpace)
 	case p.metadata > poolLimit:
 		return fmt.Errorf("its metadata is %.2f %% full, more than %g: %w", p.metadata, poolLimit, driver.ErrNoSpace)
+	case p.health != "":
+		return fmt.Errorf("its health is %q: %w", p.health, driver.ErrNoSpace)
 	}
 	return nil
 }

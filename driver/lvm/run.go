@@ -60,7 +60,7 @@ func shell(ctx context.Context, lines ...string) (stdout string, err error) {
 	err = errors.Join(err, stdin.Close(), g.Wait())
 	switch {
 	case ctx.Err() != nil:
-		return s.written(), ctx.Err()
+		return s.written(), errors.Join(ctx.Err(), err)
 	case err != nil:
 		return s.written(), classify(err)
 	}
@@ -80,4 +80,10 @@ func complaint(stderr string) error {
 		return nil
 	}
 	return classify(&command.Error{Argv: []string{program}, Exit: -1, Stderr: strings.Join(said, "\n")})
+}
+
+// resume resumes a device; one that is not suspended stays as it is (dmsetup(8)).
+func resume(ctx context.Context, device string) error {
+	_, err := command.Run(context.WithoutCancel(ctx), command.Cmd{Argv: []string{"dmsetup", "resume", device}})
+	return err
 }

