@@ -36,9 +36,10 @@ find_template() {
 }
 
 end_build() { # on the way out of a build that did not come to its end
+	set +e # and a plain "return" in a trap has the status from before the trap
 	local job
-	for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
-	wait || true
+	for job in $(jobs -p); do kill "$job" 2>/dev/null; done
+	wait
 	clear_leftovers
 }
 

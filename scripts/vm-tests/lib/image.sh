@@ -53,7 +53,7 @@ set_up_system() { # TREE
 	od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$tree/etc/machine-id"
 	rm -f "$tree"/etc/systemd/network/*
 	printf '[Match]\nName=eth0\nKernelCommandLine=!vm.dhcp\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n' >"$tree/etc/systemd/network/10-qemu.network"
-	printf '[Match]\nName=eth0\nKernelCommandLine=vm.dhcp\n[Network]\nDHCP=ipv4\n' >"$tree/etc/systemd/network/20-vagrant.network"
+	printf '[Match]\nName=eth0\nKernelCommandLine=vm.dhcp\n[Network]\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n' >"$tree/etc/systemd/network/20-vagrant.network"
 	ln -sf /lib/systemd/system/systemd-networkd.service "$units/multi-user.target.wants/"
 	# What would only take time, or start by itself while a test looks on.
 	rm -f "$units"/*.wants/*.timer "$units"/*.timer

@@ -51,6 +51,7 @@ machine_up() {
 }
 
 abandon() { # on the way out of an up that failed; dir is machine_up's
+	set +e # as in end_build
 	# shellcheck disable=SC2154
 	cut_power "$dir"
 	rm -rf "$dir"
