@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	attemptLimit = 3 * time.Second        // one unpause; Docker needs some 20 ms
+	attemptLimit = 3 * time.Second        // the first unpause; Docker needs some 20 ms
+	maxAttempt   = 4 * attemptLimit       // later ones: an engine that is only slow has to come to an end
 	firstBackoff = 20 * time.Millisecond  // between attempts, doubling
 	maxBackoff   = 100 * time.Millisecond // an app waits for each of them
 	directAfter  = 800 * time.Millisecond // for Docker to thaw, before it is done without it
@@ -32,10 +33,10 @@ const (
 	wasNot    found = "running" // not frozen any more, or never
 )
 
-// undo lets one entry go, once. sure says that this process saw it freeze; otherwise Docker is asked whether it is frozen,
-// and whether it is still the run of the container that the entry names.
-func undo(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit+e.Timeout)
+// undo lets one entry go, once, within a limit. sure says that this process saw it freeze; otherwise Docker is asked whether it
+// is frozen, and whether it is still the run of the container that the entry names.
+func undo(ctx context.Context, d Docker, e Entry, sure bool, limit time.Duration) (found, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit+e.Timeout)
 	defer cancel()
 	if e.Kind == KindExec {
 		return undoExec(ctx, d, e)
@@ -103,13 +104,13 @@ func undoExec(ctx context.Context, d Docker, e Entry) (found, error) {
 
 // undoSoon is undo for an app that waits: when Docker takes longer than directAfter, the container's control group is thawed
 // directly, which direct then says, and Docker is asked all the same, so that it knows.
-func undoSoon(ctx context.Context, d Docker, e Entry, sure bool, direct *atomic.Bool) (found, error) {
+func undoSoon(ctx context.Context, d Docker, e Entry, sure bool, limit time.Duration, direct *atomic.Bool) (found, error) {
 	if e.Kind != KindPause {
-		return undo(ctx, d, e, sure)
+		return undo(ctx, d, e, sure, limit)
 	}
 	timer := time.AfterFunc(directAfter, func() { thawDirectly(e, direct) })
 	defer timer.Stop()
-	return undo(ctx, d, e, sure)
+	return undo(ctx, d, e, sure, limit)
 }
 
 // thawDirectly reports whether the control group was thawed, one that is only half frozen too. It notes in direct that the
@@ -130,9 +131,10 @@ func thawDirectly(e Entry, direct *atomic.Bool) bool {
 // so until then.
 func undoUntil(ctx context.Context, d Docker, e Entry, sure bool) (found, error) {
 	var direct atomic.Bool
-	saw, tries := sure, 0
+	saw, tries, limit := sure, 0, attemptLimit
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
-		was, err := undoSoon(ctx, d, e, sure, &direct)
+		was, err := undoSoon(ctx, d, e, sure, limit, &direct)
+		limit = min(2*limit, maxAttempt)
 		tries++
 		if err == nil {
 			if saw && direct.Load() {

@@ -5,10 +5,13 @@ package fault
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -44,6 +47,14 @@ func Point(name string) {
 	case "hang":
 		select {}
 	case "stop":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		stop()
 	}
+}
+
+// stop does not return before the process was stopped and continued. The signal goes to this very thread: one for the process
+// may wait for another thread to get a processor, and this one would go on meanwhile.
+func stop() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 }
