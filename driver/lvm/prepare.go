@@ -137,8 +137,8 @@ func (g *group) record(m *member) record {
 	}
 }
 
-// perSnapshot is what a thin volume takes in the metadata of its group, without its record and with its seal: about 700
-// bytes, measured.
+// perSnapshot is what a thin volume takes in the metadata of its group, without its record and with its seal: an
+// estimate on the safe side.
 const perSnapshot = 1024
 
 // fits is ErrNoSpace if the pool or the metadata area is too full.
