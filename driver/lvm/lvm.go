@@ -28,9 +28,10 @@
 //
 // # What the instants are
 //
-// The device mapper freezes the file system of an origin (freeze_super: dirty pages are written and the journal is
-// emptied) while it is suspended, so that a snapshot of a mounted file system is a clean one. Each volume is suspended by
-// itself: a group has no common instant.
+// The device mapper freezes the file system of an origin while it is suspended (freeze_super: dirty pages and metadata are
+// written), so that all is in the snapshot without a journal. That of ext4 is empty then; XFS leaves its log to be replayed all
+// the same, for counters of free blocks and for files that were deleted while open. Each volume is suspended by itself: a
+// group has no common instant.
 //
 // # What it needs
 //

@@ -18,7 +18,7 @@ import (
 
 // Mount implements driver.Driver. The snapshot is activated and mounted read-only, without devices, setuid and execution.
 // No journal is replayed: nothing is written to the snapshot. One that was taken while its file system was mounted needs
-// no replay, see the package comment; what a crash of the host left in the origin's journal before is not seen.
+// none for its files, see the package comment; what a crash of the host left in the origin's journal before is not seen.
 func (d *Driver) Mount(
 	ctx context.Context, s driver.Snapshot, dir string,
 ) (unmount func(context.Context) error, err error) {
