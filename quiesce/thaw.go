@@ -208,8 +208,9 @@ func Recover(ctx context.Context, d Docker, j Journal) (thawed []string, err err
 		return nil, err
 	}
 	left := max(0, min(rec.Limit, time.Until(rec.Begun.Add(rec.Limit)))) // the clock may have jumped
-	defer lastResort(time.Now().Add(left+directAfter), func() []Entry { return rec.Entries })()
+	cancel := lastResort(time.Now().Add(left+directAfter), func() []Entry { return rec.Entries })
 	thawed, err = thawAll(ctx, d, rec.Entries)
+	cancel()
 	if err != nil {
 		return thawed, err
 	}

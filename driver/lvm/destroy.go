@@ -84,9 +84,9 @@ func destroySome(ctx context.Context, batch []driver.Snapshot) error {
 // remove removes snapshots of one group. LVM itself refuses one whose device was opened since we looked, and goes on with
 // the others; one that was renamed is removed all the same, since it has the UUID.
 func remove(ctx context.Context, vg string, these []found) error {
-	fault.Point("before removal of snapshots")
+	fault.Point("before destroy")
 	err := change(ctx, "lvremove", "-y", "--select", byUUID(these...), vg)
-	fault.Point("after removal of snapshots")
+	fault.Point("after destroy")
 	if err != nil {
 		return fmt.Errorf("destroy %s: %w", listed(these), err)
 	}

@@ -43,7 +43,7 @@ func sealAll(ctx context.Context, consistency string, s []driver.Snapshot) error
 	if len(lines) == 0 {
 		return nil
 	}
-	fault.Point("before a seal")
+	fault.Point("before seal")
 	if _, err := shell(ctx, lines...); err != nil {
 		return err
 	}

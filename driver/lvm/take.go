@@ -44,10 +44,10 @@ func (g *group) take(ctx context.Context) ([]driver.Snapshot, error) {
 	for _, m := range g.members {
 		lines = append(lines, m.create())
 	}
-	fault.Point("before snapshots")
+	fault.Point("before snapshot")
 	said, err := shell(ctx, append(lines, g.listing())...)
 	taken := time.Now()
-	fault.Point("after snapshots")
+	fault.Point("after snapshot")
 	if err != nil {
 		return nil, errors.Join(err, g.resume(ctx, err))
 	}
