@@ -22,6 +22,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -110,6 +111,27 @@ type Request struct {
 	Set   SetID
 	Of    int // how many members the whole set has, in all pools
 	Items []Item
+}
+
+// Check finds what no driver of that kind accepts: a bad set id, a dataset of another kind (ErrNotSupported) or named twice,
+// a member number that is taken or not 1 to Of.
+func (r Request) Check(kind string) error {
+	if _, err := ParseSetID(string(r.Set)); err != nil {
+		return err
+	}
+	names, members := map[Dataset]bool{}, map[int]bool{}
+	for _, it := range r.Items {
+		switch {
+		case it.Dataset.Kind != kind:
+			return fmt.Errorf("%s: %w", it.Dataset, ErrNotSupported)
+		case names[it.Dataset]:
+			return fmt.Errorf("%s: named twice", it.Dataset)
+		case it.Member < 1 || it.Member > r.Of || members[it.Member]:
+			return fmt.Errorf("%s: is to be member %d of %d", it.Dataset, it.Member, r.Of)
+		}
+		names[it.Dataset], members[it.Member] = true, true
+	}
+	return nil
 }
 
 // Group is a prepared group of snapshots of one pool.

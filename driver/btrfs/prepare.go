@@ -24,7 +24,7 @@ func (d *Driver) Prepare(ctx context.Context, req driver.Request) (driver.Group,
 }
 
 func prepare(ctx context.Context, req driver.Request) (*group, error) {
-	if err := checkRequest(ctx, req); err != nil {
+	if err := errors.Join(ctx.Err(), req.Check(Kind)); err != nil {
 		return nil, err
 	}
 	all, err := readMounts()
@@ -41,28 +41,6 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 		return nil, errors.Join(err, g.Close(context.WithoutCancel(ctx)))
 	}
 	return g, nil
-}
-
-func checkRequest(ctx context.Context, req driver.Request) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if _, err := driver.ParseSetID(string(req.Set)); err != nil {
-		return err
-	}
-	names, members := map[driver.Dataset]bool{}, map[int]bool{}
-	for _, it := range req.Items {
-		switch {
-		case it.Dataset.Kind != Kind:
-			return fmt.Errorf("%s: %w", it.Dataset, driver.ErrNotSupported)
-		case names[it.Dataset]:
-			return fmt.Errorf("%s: named twice", it.Dataset)
-		case it.Member < 1 || it.Member > req.Of || members[it.Member]:
-			return fmt.Errorf("%s: is to be member %d of %d", it.Dataset, it.Member, req.Of)
-		}
-		names[it.Dataset], members[it.Member] = true, true
-	}
-	return nil
 }
 
 // open opens what the request names, and checks that it is one subvolume each, on one file system.

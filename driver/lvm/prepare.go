@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -27,7 +28,7 @@ type member struct {
 }
 
 func prepare(ctx context.Context, req driver.Request) (*group, error) {
-	if err := checkRequest(ctx, req); err != nil {
+	if err := errors.Join(ctx.Err(), req.Check(Kind)); err != nil {
 		return nil, err
 	}
 	g := &group{set: req.Set, of: req.Of}
@@ -62,28 +63,6 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 		return nil, err
 	}
 	return g, nil
-}
-
-func checkRequest(ctx context.Context, req driver.Request) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if _, err := driver.ParseSetID(string(req.Set)); err != nil {
-		return err
-	}
-	names, members := map[driver.Dataset]bool{}, map[int]bool{}
-	for _, it := range req.Items {
-		switch {
-		case it.Dataset.Kind != Kind:
-			return fmt.Errorf("%s: %w", it.Dataset, driver.ErrNotSupported)
-		case names[it.Dataset]:
-			return fmt.Errorf("%s: named twice", it.Dataset)
-		case it.Member < 1 || it.Member > req.Of || members[it.Member]:
-			return fmt.Errorf("%s: is to be member %d of %d", it.Dataset, it.Member, req.Of)
-		}
-		names[it.Dataset], members[it.Member] = true, true
-	}
-	return nil
 }
 
 // add finds the volume of an item, and the name of its snapshot free.

@@ -47,23 +47,16 @@ func checkRequest(ctx context.Context, req driver.Request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := driver.ParseSetID(string(req.Set)); err != nil {
+	if err := req.Check(Kind); err != nil {
 		return err
 	}
-	names, members := map[driver.Dataset]bool{}, map[int]bool{}
 	for _, it := range req.Items {
-		if err := checkDataset(it.Dataset); err != nil {
+		if err := checkName(it.Dataset.Name); err != nil {
 			return err
 		}
-		switch {
-		case names[it.Dataset]:
-			return fmt.Errorf("%s: named twice", it.Dataset)
-		case it.Member < 1 || it.Member > req.Of || members[it.Member]:
-			return fmt.Errorf("%s: is to be member %d of %d", it.Dataset, it.Member, req.Of)
-		case len(snapshotName(it.Dataset.Name, req.Set)) > maxName:
+		if len(snapshotName(it.Dataset.Name, req.Set)) > maxName {
 			return fmt.Errorf("%s: with @%s its name is longer than the %d bytes of ZFS", it.Dataset, req.Set.SnapshotName(), maxName)
 		}
-		names[it.Dataset], members[it.Member] = true, true
 	}
 	return nil
 }
