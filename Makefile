@@ -41,7 +41,7 @@ demo-btrfs: deps build
 # What this kernel may lack is had from a virtual machine.
 .PHONY: demo-zfs demo-lvm
 demo-zfs demo-lvm: demo-%: vm-deps
-	scripts/vm-tests/demo $*
+	scripts/vm-tests/start demo $*
 
 .PHONY: install
 install: build ## install the binary and the systemd units (DESTDIR, PREFIX, UNITDIR)
@@ -85,8 +85,15 @@ soak: deps ## take many sets under load and prove each one (SETS=50)
 	VOLSNAP_SETS=$(SETS) VOLSNAP_TEST_REQUIRE=docker,btrfs $(GO) test -count=1 -v -timeout 60m ./internal/fixture -run TestSetsUnderLoad
 
 .PHONY: bench
-bench: deps build ## measure against other tools; the tables are docs/benchmarks.md
+bench: bench-$(STORAGE) ## measure against other tools; the tables are docs/benchmarks.md (STORAGE=btrfs|zfs|lvm)
+
+.PHONY: bench-btrfs
+bench-btrfs: deps build
 	$(GO) run ./scripts/bench
+
+.PHONY: bench-zfs bench-lvm
+bench-zfs bench-lvm: bench-%: vm-deps
+	scripts/vm-tests/start bench $*
 
 .PHONY: deps
 deps: ## install the packages that tests and demo need; quick when they are there

@@ -22,7 +22,7 @@ const (
 )
 
 // delete removes 2,000 sets while a process appends and syncs each 10 ms on the same file system: by volsnap, and by one
-// command of btrfs. Each run has a file system of its own.
+// command of btrfs. Each run has a file system of its own. It is of Btrfs alone.
 func (b *bench) delete(ctx context.Context) error {
 	var calm, volsnap, raw, volsnapTook, rawTook sample
 	for i := range b.times(deleteRuns) {
@@ -48,24 +48,24 @@ func (b *bench) delete(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) deleteOnce(ctx context.Context, remove func(context.Context, *store) error) (before, during sample, took time.Duration, err error) {
-	mnt, unmount, err := testhost.NewBtrfs(diskSize)
+func (b *bench) deleteOnce(ctx context.Context, by func(context.Context, *store) error) (before, during sample, took time.Duration, err error) {
+	pool, remove, err := testhost.NewPool(b.kind, diskSize)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	defer func() { err = errors.Join(err, unmount()) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	dir, err := os.MkdirTemp(filepath.Dir(b.bin), "delete")
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	s, err := newStore(mnt, dir, 1, deleteSets+1, "{last: 1}")
+	s, err := newStore(ctx, b.on, pool, dir, 1, deleteSets+1, "{last: 1}")
 	if err != nil {
 		return nil, nil, 0, err
 	}
 	if err := s.fill(ctx, 0, deleteSets+1, func(i int) { b.out.progress("delete: %d of %d sets", i, deleteSets) }); err != nil {
 		return nil, nil, 0, err
 	}
-	if err := syncFS(ctx, mnt); err != nil {
+	if err := s.flush(ctx, pool, s.paths); err != nil {
 		return nil, nil, 0, err
 	}
 	if before, err = beside(ctx, s, func(ctx context.Context) error { return pass(ctx, calm) }); err != nil {
@@ -73,14 +73,14 @@ func (b *bench) deleteOnce(ctx context.Context, remove func(context.Context, *st
 	}
 	begin := time.Now()
 	during, err = beside(ctx, s, func(ctx context.Context) error {
-		if err := remove(ctx, s); err != nil {
+		if err := by(ctx, s); err != nil {
 			return err
 		}
-		_, err := command.Run(ctx, command.Cmd{Argv: []string{"btrfs", "subvolume", "sync", mnt}})
+		_, err := command.Run(ctx, command.Cmd{Argv: []string{"btrfs", "subvolume", "sync", pool.Top}})
 		return err
 	})
 	took = time.Since(begin)
-	if left, listErr := s.driver.Snapshots(ctx, s.datasets...); err == nil && (listErr != nil || len(left) != 1) {
+	if left, listErr := s.ours(ctx); err == nil && (listErr != nil || len(left) != 1) {
 		err = errors.Join(listErr, fmt.Errorf("%d snapshots are left", len(left)))
 	}
 	return before, during, took, err
@@ -92,7 +92,7 @@ func (b *bench) prune(ctx context.Context, s *store) error {
 }
 
 func subvolumeDelete(ctx context.Context, s *store) error {
-	all, err := s.driver.Snapshots(ctx, s.datasets...)
+	all, err := s.ours(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,11 +101,6 @@ func subvolumeDelete(ctx context.Context, s *store) error {
 		argv = append(argv, one.Name)
 	}
 	_, err = command.Run(ctx, command.Cmd{Argv: argv})
-	return err
-}
-
-func syncFS(ctx context.Context, mnt string) error {
-	_, err := command.Run(ctx, command.Cmd{Argv: []string{"sync", "-f", mnt}})
 	return err
 }
 
@@ -120,7 +115,7 @@ func pass(ctx context.Context, d time.Duration) error {
 
 // beside appends to a file of the first dataset and syncs it while fn runs, and reports how long each time took.
 func beside(ctx context.Context, s *store, fn func(context.Context) error) (took sample, err error) {
-	f, err := os.OpenFile(filepath.Join(s.datasets[0].Name, "foreground"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.paths[0], "foreground"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

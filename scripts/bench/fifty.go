@@ -10,64 +10,60 @@ import (
 	"slices"
 	"time"
 
-	dennwc "github.com/dennwc/btrfs"
-
 	"github.com/volsnap/volsnap/internal/testhost"
 )
 
-const (
-	fiftyRuns  = 60
-	dirtyBytes = 1 << 20
-)
+const dirtyBytes = 1 << 20
 
-// fifty takes groups of 3 and of 50 datasets in turn, with nothing dirty and with 1 MiB of dirty data in each.
+// fifty takes groups of few and of 50 datasets in turn, with nothing dirty and with 1 MiB of dirty data in each.
 func (b *bench) fifty(ctx context.Context) (err error) {
-	mnt, unmount, err := testhost.NewBtrfs(diskSize)
+	pool, remove, err := testhost.NewPool(b.kind, diskSize)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unmount()) }()
-	s, err := newStore(mnt, filepath.Join(filepath.Dir(b.bin), "fifty"), 50, 4*fiftyRuns, "{last: 1}")
+	defer func() { err = errors.Join(err, remove()) }()
+	f := b.on.facts()
+	counts, runs := f.fiftyCounts, b.times(f.fiftyRuns)
+	s, err := newStore(ctx, b.on, pool, filepath.Join(filepath.Dir(b.bin), "fifty"), slices.Max(counts), 2*len(counts)*runs, "{last: 1}")
 	if err != nil {
 		return err
 	}
-	three := *s
-	three.datasets = s.datasets[:3]
 	var rows [][]string
 	set := 0
-	for _, dirty := range []bool{false, true} {
-		var few, many, bareFew, bareMany sample
-		for i := range b.times(fiftyRuns) {
+	for _, dirty := range f.fiftyDirty {
+		took, bare := make([]sample, len(counts)), make([]sample, len(counts))
+		for i := range runs {
 			b.out.progress("fifty: round %d, dirty %t", i+1, dirty)
-			for _, one := range []struct {
-				*store
-				took *sample
-				bare *sample
-			}{{&three, &few, &bareFew}, {s, &many, &bareMany}} {
+			for k, n := range counts {
 				set++
-				took, err := one.takeOnce(ctx, set, dirty)
+				one, err := s.only(n).takeOnce(ctx, set, dirty)
 				if err != nil {
 					return err
 				}
-				*one.took = append(*one.took, took)
-				if took, err = one.takeBare(ctx, set, dirty); err != nil {
+				took[k] = append(took[k], one)
+				if one, err = s.only(n).takeBare(ctx, set, dirty); err != nil {
 					return err
 				}
-				*one.bare = append(*one.bare, took)
+				bare[k] = append(bare[k], one)
 			}
 		}
-		state := "nothing dirty"
-		if dirty {
-			state = "1 MiB dirty in each"
-		}
-		rows = append(rows,
-			append(append([]string{"3 volumes, " + state}, few.cells()...), "1.00"),
-			append(append([]string{"50 volumes, " + state}, many.cells()...), ratio(many, few)),
-			append(append([]string{"3 volumes, " + state + ", nothing but the ioctls"}, bareFew.cells()...), "1.00"),
-			append(append([]string{"50 volumes, " + state + ", nothing but the ioctls"}, bareMany.cells()...), ratio(bareMany, bareFew)))
+		rows = append(rows, fiftyRows(counts, took, dirty, "")...)
+		rows = append(rows, fiftyRows(counts, bare, dirty, ", "+f.alone)...)
 	}
-	b.out.table("All snapshots of a set, without the pauses", append(append([]string{""}, statistics...), "× 3 volumes"), rows)
+	head := append(append([]string{""}, statistics...), fmt.Sprintf("× %d volumes", counts[0]))
+	b.out.table("All snapshots of a set, without the pauses", head, rows)
 	return nil
+}
+
+func fiftyRows(counts []int, took []sample, dirty bool, how string) (rows [][]string) {
+	state := "nothing dirty"
+	if dirty {
+		state = "1 MiB dirty in each"
+	}
+	for k, n := range counts {
+		rows = append(rows, append(append([]string{fmt.Sprintf("%d volumes, %s%s", n, state, how)}, took[k].cells()...), ratio(took[k], took[0])))
+	}
+	return rows
 }
 
 // takeOnce measures the part that runs while the writers are paused.
@@ -76,7 +72,7 @@ func (s *store) takeOnce(ctx context.Context, i int, dirty bool) (took time.Dura
 	if err != nil {
 		return 0, err
 	}
-	g, err := s.driver.Prepare(ctx, req)
+	g, err := s.prepare(ctx, req)
 	if err != nil {
 		return 0, err
 	}
@@ -90,35 +86,41 @@ func (s *store) takeOnce(ctx context.Context, i int, dirty bool) (took time.Dura
 	if err != nil {
 		return took, err
 	}
-	return took, errors.Join(s.driver.Seal(ctx, "frozen", snaps...))
+	return took, s.settle(ctx, snaps)
 }
 
-// takeBare makes the same snapshots at once, and does nothing else.
+// takeBare makes the same snapshots, and does nothing else.
 func (s *store) takeBare(ctx context.Context, i int, dirty bool) (time.Duration, error) {
-	to := filepath.Join(s.mnt, "bare", fmt.Sprint(i))
-	if err := separate(to, len(s.datasets)); err != nil {
+	to := filepath.Join(s.pool.Top, "bare", fmt.Sprint(i))
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return 0, err
+	}
+	take, err := s.bare(s.datasets, to)
+	if err != nil {
 		return 0, err
 	}
 	if err := s.dirty(ctx, i, dirty); err != nil {
 		return 0, err
 	}
-	before := runtime.GOMAXPROCS(runtime.NumCPU() + len(s.datasets))
+	before := runtime.GOMAXPROCS(runtime.NumCPU() + len(s.datasets)) // those that wait for an ioctl count
 	defer runtime.GOMAXPROCS(before)
 	begin := time.Now()
-	err := each(len(s.datasets), func(k int) error {
-		return dennwc.SnapshotSubVolume(s.datasets[k].Name, filepath.Join(to, fmt.Sprint(k), "snapshot"), true)
-	})
-	return time.Since(begin), err
+	err = take(ctx)
+	took := time.Since(begin)
+	if err != nil {
+		return took, err
+	}
+	return took, s.discard(ctx, s.datasets, to)
 }
 
-// dirty syncs the file system, and then makes it dirty again if wanted.
+// dirty writes what is dirty, and then makes something dirty again if wanted.
 func (s *store) dirty(ctx context.Context, i int, dirty bool) error {
-	if err := syncFS(ctx, s.mnt); err != nil || !dirty {
+	if err := s.flush(ctx, s.pool, s.paths); err != nil || !dirty {
 		return err
 	}
 	content := slices.Repeat([]byte{byte(i)}, dirtyBytes)
-	for _, ds := range s.datasets {
-		if err := os.WriteFile(filepath.Join(ds.Name, fmt.Sprint("file", i%20)), content, 0o600); err != nil {
+	for _, at := range s.paths {
+		if err := os.WriteFile(filepath.Join(at, fmt.Sprint("file", i%20)), content, 0o600); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dennwc/btrfs"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // floorCommand makes this program the floor: a bare one that does nothing but pause, snapshot and unpause. No journal, no
@@ -37,27 +37,34 @@ func (w window) took() time.Duration { return w.End.Sub(w.Begin) }
 // floor is the command line: lists are separated by commas.
 type floor struct {
 	host, to            string
+	on                  storage
 	containers, sources []string
+	volumes             []string // where the sources are seen
 	freezer             []string // files of the kernel's freezer, instead of the engine's pause
 	last                bool     // the last container is paused after the others, as volsnap does with a database
 }
 
 func floorMain(args []string) error {
 	var f floor
-	var containers, sources, freezer string
+	var containers, sources, volumes, freezer, kind string
 	flags := flag.NewFlagSet(floorCommand, flag.ContinueOnError)
 	flags.StringVar(&f.host, "host", "", "socket of the Docker engine")
 	flags.StringVar(&containers, "containers", "", "ids")
-	flags.StringVar(&sources, "sources", "", "subvolumes")
+	flags.StringVar(&kind, "storage", testhost.PartBtrfs, "of the datasets")
+	flags.StringVar(&sources, "sources", "", "datasets")
+	flags.StringVar(&volumes, "volumes", "", "where they are seen")
 	flags.StringVar(&freezer, "freezer", "", "freezer.state or cgroup.freeze of each container")
 	flags.BoolVar(&f.last, "last", false, "pause the last container after the others")
-	flags.StringVar(&f.to, "to", "", "existing directory for the snapshots")
+	flags.StringVar(&f.to, "to", "", "existing directory for the snapshots, or for their names")
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
 	}
-	f.containers, f.sources = strings.Split(containers, ","), strings.Split(sources, ",")
+	f.containers, f.sources, f.volumes = strings.Split(containers, ","), strings.Split(sources, ","), strings.Split(volumes, ",")
 	if freezer != "" {
 		f.freezer = strings.Split(freezer, ",")
+	}
+	if f.on = storages[kind]; f.on == nil {
+		return usageError{fmt.Errorf("there is no storage %q", kind)}
 	}
 	w, err := f.run(context.Background())
 	if err != nil {
@@ -80,15 +87,11 @@ func (f floor) run(ctx context.Context) (w window, err error) {
 		freeze = func(i int) error { return call(ctx, conns[i], "POST", "/containers/"+f.containers[i]+"/pause") }
 		thaw = func(i int) error { return call(ctx, conns[i], "POST", "/containers/"+f.containers[i]+"/unpause") }
 	}
-	if err := separate(f.to, len(f.sources)); err != nil {
-		return w, err
-	}
-	dir, err := os.Open(f.to)
+	take, err := f.on.bare(f.sources, f.to)
 	if err != nil {
 		return w, err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+	if err := runOnly(ctx, append([]string{"sync", "-f"}, f.volumes...)...); err != nil {
 		return w, err
 	}
 	w.Begin = time.Now()
@@ -99,24 +102,12 @@ func (f floor) run(ctx context.Context) (w window, err error) {
 	}
 	w.Frozen = time.Now()
 	if err == nil {
-		err = each(len(f.sources), func(i int) error {
-			return btrfs.SnapshotSubVolume(f.sources[i], filepath.Join(f.to, fmt.Sprint(i), "snapshot"), true)
-		})
+		err = take(ctx)
 	}
 	w.Taken = time.Now()
 	err = errors.Join(err, each(n, thaw))
 	w.End = time.Now()
 	return w, err
-}
-
-// separate makes directories for n snapshots. In one directory the kernel makes one after the other.
-func separate(to string, n int) error {
-	for i := range n {
-		if err := os.MkdirAll(filepath.Join(to, fmt.Sprint(i)), 0o700); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func each(n int, fn func(int) error) error {

@@ -1,10 +1,14 @@
 // Command bench measures volsnap beside what else would do the same, as root:
 //
-//	go run ./scripts/bench [--runs N] [pause|many|delete|fifty|noop ...]
+//	go run ./scripts/bench [--storage btrfs|zfs|lvm] [--runs N] [pause|many|delete|fifty|noop ...]
 //
-// It prints tables in Markdown, of which docs/benchmarks.md is made by hand. Without a part it runs all of them, which
-// takes about half an hour. Each part makes a Btrfs on a loop device, and a Docker engine of its own where it needs one,
-// and leaves nothing behind. What is compared is measured in turn, in one run, so that a busy machine is busy for all.
+// It prints tables in Markdown, of which docs/benchmarks.md is made by hand. Without a part it runs all that the storage has,
+// which takes about half an hour on Btrfs. Each part makes a pool in a sparse file, and a Docker engine of its own where it
+// needs one, and leaves nothing behind. What is compared is measured in turn, in one run, so that a busy machine is busy for
+// all.
+//
+// Where there is no Go, VOLSNAP_TEST_BINARY and VOLSNAP_TEST_LOAD name the programs that it would compile (see
+// testhost.Build). On a machine that VOLSNAP_TEST_SLOW calls slow it measures less often.
 package main
 
 import (
@@ -19,26 +23,34 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/volsnap/volsnap/internal/fixture"
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // bench is what every part works with.
 type bench struct {
-	runs int    // 0: the part's own number
-	bin  string // of volsnap
-	out  printer
+	kind      string // of storage, as testhost has it
+	on        storage
+	runs      int    // 0: the part's own number
+	snapshots int    // of the part "many"; 0: the storage's own number
+	volumes   int    // of each set there; 0: the storage's own
+	bin       string // of volsnap
+	out       printer
+}
+
+// part is something that is measured.
+type part struct {
+	name string
+	run  func(*bench, context.Context) error
+	only string // the one storage that has it, if not all have
 }
 
 // parts in the order in which they run.
-var parts = []struct {
-	name string
-	run  func(*bench, context.Context) error
-}{
-	{"pause", (*bench).pause},
-	{"fifty", (*bench).fifty},
-	{"noop", (*bench).noop},
-	{"delete", (*bench).delete},
-	{"many", (*bench).many},
+var parts = []part{
+	{name: "pause", run: (*bench).pause},
+	{name: "fifty", run: (*bench).fifty},
+	{name: "noop", run: (*bench).noop},
+	{name: "delete", run: (*bench).delete, only: testhost.PartBtrfs},
+	{name: "many", run: (*bench).many},
 }
 
 func main() {
@@ -71,21 +83,23 @@ func run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	b := &bench{out: printer{out: os.Stdout, log: os.Stderr}}
+	flag.StringVar(&b.kind, "storage", testhost.PartBtrfs, "what to measure on: btrfs, zfs or lvm")
 	flag.IntVar(&b.runs, "runs", 0, "how often to measure each thing; 0: as often as docs/benchmarks.md says")
+	flag.IntVar(&b.snapshots, "snapshots", 0, "how many snapshots \"many\" makes; 0: as docs/benchmarks.md says")
+	flag.IntVar(&b.volumes, "volumes", 0, "how many volumes each set of \"many\" has; 0: as docs/benchmarks.md says")
 	flag.Parse()
-	for _, name := range flag.Args() {
-		if !slices.ContainsFunc(parts, func(p struct {
-			name string
-			run  func(*bench, context.Context) error
-		},
-		) bool {
-			return p.name == name
-		}) {
-			return usageError{fmt.Errorf("there is no part %q", name)}
-		}
+	if b.on = storages[b.kind]; b.on == nil {
+		return usageError{fmt.Errorf("there is no storage %q", b.kind)}
+	}
+	wanted, err := b.wanted(flag.Args())
+	if err != nil {
+		return err
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("mounting a Btrfs and starting a Docker engine needs root")
+		return errors.New("making a file system and starting a Docker engine needs root")
+	}
+	if err := testhost.Have(b.kind); err != nil {
+		return fmt.Errorf("%w\n`make bench STORAGE=%s` measures in a virtual machine that has it", err, b.kind)
 	}
 	dir, err := os.MkdirTemp("", "vsbench")
 	if err != nil {
@@ -93,14 +107,11 @@ func run() (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b.bin = filepath.Join(dir, "volsnap")
-	if err := fixture.Build(ctx, b.bin, "github.com/volsnap/volsnap/cmd/volsnap"); err != nil {
+	if err := testhost.Build(ctx, b.bin, testhost.ProgramVolsnap); err != nil {
 		return err
 	}
 	b.out.host(ctx, strings.Join(os.Args[1:], " "))
-	for _, p := range parts {
-		if flag.NArg() > 0 && !slices.Contains(flag.Args(), p.name) {
-			continue
-		}
+	for _, p := range wanted {
 		if err := p.run(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
@@ -108,10 +119,32 @@ func run() (err error) {
 	return nil
 }
 
-// times is how often to measure, usually n.
+// wanted are the parts of these names, or all that the storage has.
+func (b *bench) wanted(names []string) (out []part, err error) {
+	for _, name := range names {
+		at := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if at < 0 {
+			return nil, usageError{fmt.Errorf("there is no part %q", name)}
+		}
+		if only := parts[at].only; only != "" && only != b.kind {
+			return nil, usageError{fmt.Errorf("%s is for %s alone", name, only)}
+		}
+	}
+	for _, p := range parts {
+		if (p.only == "" || p.only == b.kind) && (len(names) == 0 || slices.Contains(names, p.name)) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// times is how often to measure, usually n, and less often where all takes longer.
 func (b *bench) times(n int) int {
-	if b.runs > 0 {
+	switch {
+	case b.runs > 0:
 		return b.runs
+	case testhost.Slow() > 1:
+		return max(3, n/6)
 	}
 	return n
 }

@@ -4,42 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
-
-	dennwc "github.com/dennwc/btrfs"
 
 	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 const (
-	manyRuns      = 7
-	manySnapshots = 10000
-	manyPolicy    = "{last: 5, hourly: 48, daily: 60, weekly: 52, monthly: 24}"
+	manyRuns   = 7
+	manyPolicy = "{last: 5, hourly: 48, daily: 60, weekly: 52, monthly: 24}"
 )
 
-// many lists 10,000 snapshots and plans to prune them: as 2,000 sets of 5 volumes, beside as many of btrbk's too, and as
-// 10,000 sets of one.
+// many lists a great number of snapshots and plans to prune them: alone, and beside as many of another tool's. On Btrfs that
+// is 10,000 as 2,000 sets of 5 volumes, and then as 10,000 sets of one.
 func (b *bench) many(ctx context.Context) error {
-	for _, volumes := range []int{5, 1} {
-		if err := b.manySets(ctx, volumes); err != nil {
+	f := b.on.facts()
+	snapshots, each := f.snapshots, f.volumes
+	if b.snapshots > 0 {
+		snapshots = b.snapshots
+	}
+	if b.volumes > 0 {
+		each = []int{b.volumes}
+	}
+	for _, volumes := range each {
+		if err := b.manySets(ctx, snapshots/volumes, volumes); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) manySets(ctx context.Context, volumes int) (err error) {
-	mnt, unmount, err := testhost.NewBtrfs(diskSize)
+func (b *bench) manySets(ctx context.Context, sets, volumes int) (err error) {
+	pool, remove, err := testhost.NewPool(b.kind, diskSize)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, unmount()) }()
-	sets := manySnapshots / volumes
+	defer func() { err = errors.Join(err, remove()) }()
 	dir := filepath.Join(filepath.Dir(b.bin), fmt.Sprint("many", volumes))
-	s, err := newStore(mnt, dir, volumes, sets, manyPolicy)
+	s, err := newStore(ctx, b.on, pool, dir, volumes, sets, manyPolicy)
 	if err != nil {
 		return err
 	}
@@ -49,58 +52,56 @@ func (b *bench) manySets(ctx context.Context, volumes int) (err error) {
 		return err
 	}
 	b.out.progress("many: made in %s", time.Since(begin))
-	title := fmt.Sprintf("%d snapshots: %d sets of %d", manySnapshots, sets, volumes)
-	if err := b.listings(ctx, s, title+", nothing else on the file system", false); err != nil {
+	title := fmt.Sprintf("%d snapshots: %d sets of %d", sets*volumes, sets, volumes)
+	if err := b.listings(ctx, s, title+", nothing else in the pool", nil); err != nil {
 		return err
 	}
 	if err := b.runBeside(ctx, s, title); err != nil {
 		return err
 	}
 	if volumes == 1 {
-		return nil // beside btrbk's it differs no more than above
+		return nil // beside another tool's it differs no more than above
 	}
-	if err := s.fillBtrbk(sets); err != nil {
+	rival, programs, err := s.rival(ctx, s, sets)
+	if err != nil || len(programs) == 0 {
 		return err
 	}
-	return b.listings(ctx, s, title+", and as many of btrbk's beside them", true)
+	b.out.progress("many: as many of %s are made", rival)
+	return b.listings(ctx, s, title+", and as many of "+rival+"'s beside them", programs)
 }
 
 // listings runs the programs in turn.
-func (b *bench) listings(ctx context.Context, s *store, title string, btrbk bool) error {
-	volsnap := []string{b.bin, "--config", s.config, "--log-level", "error"}
-	all := []struct {
-		name string
-		argv []string
-	}{
-		{"`volsnap list --json`", append(volsnap, "list", s.app, "--json")},
-		{"`volsnap prune --dry-run --json`", append(volsnap, "prune", s.app, "--dry-run", "--json")},
-		{"`btrfs subvolume list -s`", []string{"btrfs", "subvolume", "list", "-s", s.mnt}},
-		{"`btrfs subvolume list -o`", []string{"btrfs", "subvolume", "list", "-o", s.mnt}},
+func (b *bench) listings(ctx context.Context, s *store, title string, others []program) error {
+	volsnap := func(args ...string) []string {
+		return append([]string{b.bin, "--config", s.config, "--log-level", "error"}, args...)
 	}
-	if btrbk {
-		conf := []string{"btrbk", "-c", s.btrbkConfig(), "-q"}
-		all = append(all, []struct {
-			name string
-			argv []string
-		}{
-			{"`btrbk list snapshots`", append(conf, "list", "snapshots")},
-			{"`btrbk -n prune`", append(conf, "-n", "prune")},
-			{"`btrbk -n run`", append(conf, "-n", "run")},
-		}...)
+	all := []program{
+		{name: "`volsnap list --json`", argv: volsnap("list", s.app, "--json")},
+		{name: "`volsnap prune --dry-run --json`", argv: volsnap("prune", s.app, "--dry-run", "--json")},
 	}
+	all = append(append(all, s.lists(s.pool)...), others...)
 	took, worked := make([]sample, len(all)), make([]sample, len(all))
 	memory := make([]int64, len(all))
 	for i := range b.times(manyRuns) {
 		for k := range all {
 			at := (i + k) % len(all)
-			used, err := measure(ctx, all[at].argv)
+			p := all[at]
+			if p.most > 0 && len(took[at]) == p.most {
+				continue
+			}
+			if p.ready != nil {
+				if err := p.ready(ctx); err != nil {
+					return err
+				}
+			}
+			used, err := measure(ctx, p.argv)
 			if err != nil {
 				return err
 			}
 			took[at] = append(took[at], used.wall)
 			worked[at] = append(worked[at], used.cpu)
 			memory[at] = max(memory[at], used.memory)
-			b.out.progress("many: %s: %s", all[at].name, used.wall)
+			b.out.progress("many: %s: %s", p.name, used.wall)
 		}
 	}
 	var rows [][]string
@@ -134,41 +135,14 @@ func (b *bench) runBeside(ctx context.Context, s *store, title string) (err erro
 	return nil
 }
 
-func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
-
-func (s *store) btrbkConfig() string { return filepath.Join(s.dir, "btrbk.conf") }
-
-// fillBtrbk makes as many snapshots again as btrbk would: read-only, under its names, and with about the same policy.
-func (s *store) fillBtrbk(sets int) error {
-	conf := fmt.Sprintf(`timestamp_format long-iso
-snapshot_create ondemand
-snapshot_preserve_min 5h
-snapshot_preserve 48h 60d 52w 24m
-lockfile %s
-volume %s
-`, filepath.Join(s.dir, "btrbk.lock"), s.mnt)
-	for _, ds := range s.datasets {
-		name := filepath.Base(ds.Name)
-		conf += fmt.Sprintf("  subvolume %s\n    snapshot_dir btrbk/%s\n", name, name)
+// mebibytes is a peak of memory. The kernel counts what this program had when it started the other, so less than that cannot
+// be seen.
+func mebibytes(n int64) string {
+	var own syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &own) == nil && n <= own.Maxrss<<10 {
+		return fmt.Sprintf("≤ %d MiB", n>>20)
 	}
-	err := each(len(s.datasets), func(k int) error {
-		from := s.datasets[k].Name
-		to := filepath.Join(s.mnt, "btrbk", filepath.Base(from))
-		if err := os.MkdirAll(to, 0o700); err != nil {
-			return err
-		}
-		for i := range sets {
-			at := s.first.Add(setInterval * time.Duration(i)).UTC().Format("20060102T150405+0000")
-			if err := dennwc.SnapshotSubVolume(from, filepath.Join(to, filepath.Base(from)+"."+at), true); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.btrbkConfig(), []byte(conf), 0o600)
+	return fmt.Sprintf("%d MiB", n>>20)
 }
 
 // usage is what a program took.

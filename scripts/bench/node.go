@@ -17,7 +17,10 @@ import (
 	"github.com/volsnap/volsnap/internal/testhost"
 )
 
-const diskSize = 32 << 30 // sparse
+const (
+	diskSize    = 32 << 30 // sparse
+	freezeLimit = 10 * time.Second
+)
 
 // closers are undone last first.
 type closers []func() error
@@ -38,11 +41,12 @@ type node struct {
 	closers
 	ccn      *fixture.CCN
 	engine   *testhost.Engine
-	mnt      string
+	pool     *testhost.Pool
 	scratch  string
 	config   string
 	writers  []docker.Container
-	volumes  []string // subvolumes
+	volumes  []string // where the volumes' datasets are seen
+	datasets []string // their names
 	services []string // names of meters
 }
 
@@ -53,26 +57,27 @@ func (b *bench) node(ctx context.Context) (n *node, err error) {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	mnt, unmount, err := testhost.NewBtrfs(diskSize)
+	pool, remove, err := testhost.NewPool(b.kind, diskSize)
 	if err != nil {
 		return n, err
 	}
-	n.mnt = mnt
-	n.add(unmount)
+	n.pool = pool
+	n.add(remove)
 	if n.scratch, err = os.MkdirTemp("", "vsb"); err != nil {
 		return n, err
 	}
 	n.add(func() error { return os.RemoveAll(n.scratch) })
-	if n.engine, err = testhost.NewEngine(filepath.Join(mnt, "docker")); err != nil {
+	if n.engine, err = testhost.NewEngine(pool.DockerRoot()); err != nil {
 		return n, err
 	}
 	n.add(n.engine.Close)
-	if n.ccn, err = fixture.Up(ctx, fixture.Options{Engine: n.engine, Dir: mnt, Scratch: n.scratch}); err != nil {
+	if n.ccn, err = fixture.Up(ctx, fixture.Options{Engine: n.engine, Storage: fixture.StorageOn(pool), Dir: pool.Top, Scratch: n.scratch}); err != nil {
 		return n, err
 	}
 	n.add(func() error { return n.ccn.Down(ctx) })
 	for _, v := range []string{fixture.Postgres, fixture.Files, fixture.IPFS} {
-		n.volumes = append(n.volumes, n.ccn.Dataset(v))
+		at := n.ccn.Dataset(v)
+		n.volumes, n.datasets = append(n.volumes, at), append(n.datasets, b.on.dataset(pool, at))
 	}
 	for i, volume := range []string{fixture.Files, fixture.IPFS} {
 		if err := n.worker(fmt.Sprintf("worker-%d", i+1), volume); err != nil {
@@ -85,10 +90,12 @@ func (b *bench) node(ctx context.Context) (n *node, err error) {
 
 // worker starts one more container that writes to a volume.
 func (n *node) worker(name, volume string) error {
-	const script = `/fixture/load meter -to /fixture/meter/$0 & exec /fixture/load pin -while /fixture/on -rate 10 -dir /data/$0`
+	const script = `/fixture/load meter -nap $1 -to /fixture/meter/$0 & exec /fixture/load pin -while /fixture/on -rate $2 -dir /data/$0`
+	slow := testhost.Slow()
+	nap, rate := (time.Millisecond * slow).String(), fmt.Sprint(10/float64(slow))
 	_, err := n.engine.StartContainer("pyaleph-"+name, testhost.RunOptions{
 		Flags:   []string{"-v", volume + ":/data", "-v", filepath.Join(n.scratch, "fixture") + ":/fixture"},
-		Command: []string{"/bin/sh", "-c", script, name},
+		Command: []string{"/bin/sh", "-c", script, name, nap, rate},
 	})
 	n.add(func() error { _, err := n.engine.CLI("rm", "-f", "pyaleph-"+name); return err })
 	return err
@@ -108,11 +115,12 @@ apps:
       - {volume: %s, not_older_than: [%s]}
       - {volume: %s, not_older_than: [%s]}
     freeze:
+      limit: %s
       steps:
         - postgres: {container: pyaleph-postgres-1, user: aleph, database: aleph}
         - pause: {}
 `, n.ccn.StateDir(), runDir(n.scratch), fixture.App, fixture.Project, fixture.Postgres,
-		fixture.Files, fixture.Postgres, fixture.IPFS, fixture.Postgres), 0o600)
+		fixture.Files, fixture.Postgres, fixture.IPFS, fixture.Postgres, freezeLimit*testhost.Slow()), 0o600)
 }
 
 // runDir is in memory, as /run is, where the host has such a place.

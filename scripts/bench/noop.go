@@ -26,12 +26,12 @@ func (b *bench) noop(ctx context.Context) (err error) {
 	counts := []int{1, noopDatasets}
 	var stores []*store
 	for _, n := range counts {
-		mnt, unmount, err := testhost.NewBtrfs(diskSize)
+		pool, remove, err := testhost.NewPool(b.kind, diskSize)
 		if err != nil {
 			return err
 		}
-		done.add(unmount)
-		s, err := newStore(mnt, filepath.Join(filepath.Dir(b.bin), fmt.Sprint("noop", n)), n, 0, "{last: 1000}")
+		done.add(remove)
+		s, err := newStore(ctx, b.on, pool, filepath.Join(filepath.Dir(b.bin), fmt.Sprint("noop", n)), n, 0, "{last: 1000}")
 		if err != nil {
 			return err
 		}
@@ -56,6 +56,6 @@ func (b *bench) noop(ctx context.Context) (err error) {
 	}
 	b.out.table("`volsnap run`: take a set without a freeze, and find nothing to prune", append([]string{""}, statistics...), rows)
 	each := (took[1].median() - took[0].median()) / (noopDatasets - 1)
-	b.out.text("\nBy the medians, %s for each further dataset. Peak memory: %d MiB.", milliseconds(each), memory>>20)
+	b.out.text("\nBy the medians, %s for each further dataset. Peak memory: %s.", milliseconds(each), mebibytes(memory))
 	return nil
 }

@@ -8,11 +8,10 @@ import (
 	"path/filepath"
 	"time"
 
-	dennwc "github.com/dennwc/btrfs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/driver"
-	"github.com/volsnap/volsnap/driver/btrfs"
+	"github.com/volsnap/volsnap/internal/testhost"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -22,20 +21,22 @@ const (
 	setInterval = time.Hour // between one set and the next, by their names
 )
 
-// store is a file system with the datasets of one app, and volsnap's configuration for it.
+// store is a pool with the datasets of one app, and volsnap's configuration for it.
 type store struct {
-	app      string // another one for each store: volsnap lists every file system of the host
-	mnt, dir string // dir is for configuration and state
+	storage
+	app      string // another one for each store: volsnap lists every pool of the host
+	pool     *testhost.Pool
+	dir      string // for configuration and state
 	config   string
-	datasets []driver.Dataset
-	driver   *btrfs.Driver
+	paths    []string  // where the datasets are seen
+	datasets []string  // their names
 	first    time.Time // of the sets; they end now
 }
 
-// newStore makes n subvolumes below mnt.
-func newStore(mnt, dir string, n, sets int, keep string) (*store, error) {
+// newStore makes n datasets in the pool.
+func newStore(ctx context.Context, on storage, pool *testhost.Pool, dir string, n, sets int, keep string) (*store, error) {
 	s := &store{
-		app: fmt.Sprintf("bench-%d-%s", os.Getpid(), filepath.Base(dir)), mnt: mnt, dir: dir, driver: btrfs.New(), config: filepath.Join(dir, "volsnap.yaml"),
+		storage: on, app: fmt.Sprintf("bench-%d-%s", os.Getpid(), filepath.Base(dir)), pool: pool, dir: dir, config: filepath.Join(dir, "volsnap.yaml"),
 		first: time.Now().Add(-setInterval * time.Duration(sets+1)).Truncate(time.Hour),
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -44,11 +45,11 @@ func newStore(mnt, dir string, n, sets int, keep string) (*store, error) {
 	text := fmt.Sprintf("version: 1\nstate_dir: %q\nrun_dir: %q\napps:\n  %s:\n    volumes:\n",
 		filepath.Join(dir, "state"), filepath.Join(dir, "run"), s.app)
 	for i := range n {
-		at := filepath.Join(mnt, fmt.Sprintf("ds%03d", i))
-		if err := dennwc.CreateSubVolume(at); err != nil {
+		at := filepath.Join(pool.Top, fmt.Sprintf("ds%03d", i))
+		if err := on.maker(pool).MakeDataset(ctx, at); err != nil {
 			return nil, fmt.Errorf("make %s: %w", at, err)
 		}
-		s.datasets = append(s.datasets, driver.Dataset{Kind: btrfs.Kind, Name: at})
+		s.paths, s.datasets = append(s.paths, at), append(s.datasets, on.dataset(pool, at))
 		text += fmt.Sprintf("      - path: %q\n", at)
 	}
 	text += "    freeze:\n      steps: []\n    keep: "
@@ -57,14 +58,33 @@ func newStore(mnt, dir string, n, sets int, keep string) (*store, error) {
 	)
 }
 
+// only is the store with its first n datasets alone.
+func (s *store) only(n int) *store {
+	less := *s
+	less.paths, less.datasets = s.paths[:n], s.datasets[:n]
+	return &less
+}
+
+// ours are all snapshots of the store's that volsnap knows.
+func (s *store) ours(ctx context.Context) ([]driver.Snapshot, error) {
+	d := s.driver()
+	var all []driver.Dataset
+	for _, name := range s.datasets {
+		all = append(all, driver.Dataset{Kind: d.Kind(), Name: name})
+	}
+	return d.Snapshots(ctx, all...)
+}
+
 // keepAll is a configuration that prunes nothing.
 func (s *store) keepAll() string { return s.config + ".all" }
 
 func (s *store) request(i int) (driver.Request, error) {
 	set, err := driver.NewSetID(s.app, s.first.Add(setInterval*time.Duration(i)))
 	req := driver.Request{Set: set, Of: len(s.datasets)}
-	for k, ds := range s.datasets {
-		req.Items = append(req.Items, driver.Item{Dataset: ds, Member: k + 1, Volumes: []driver.Volume{{Name: ds.Name, Path: "."}}})
+	kind := s.driver().Kind()
+	for k, name := range s.datasets {
+		ds := driver.Dataset{Kind: kind, Name: name}
+		req.Items = append(req.Items, driver.Item{Dataset: ds, Member: k + 1, Volumes: []driver.Volume{{Name: s.paths[k], Path: "."}}})
 	}
 	return req, err
 }
@@ -83,8 +103,8 @@ func (s *store) fill(ctx context.Context, from, to int, progress func(int)) erro
 }
 
 func (s *store) make(ctx context.Context, i int) (err error) {
-	for _, ds := range s.datasets {
-		if err := s.change(ds, i); err != nil {
+	for _, at := range s.paths {
+		if err := change(at, i); err != nil {
 			return err
 		}
 	}
@@ -101,30 +121,31 @@ func (s *store) make(ctx context.Context, i int) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := (snapset.Store{Dir: filepath.Join(s.dir, "state")}).Write(manifest(req.Set, snaps)); err != nil {
+	class := s.facts().class
+	if err := (snapset.Store{Dir: filepath.Join(s.dir, "state")}).Write(manifest(req.Set, class, snaps)); err != nil {
 		return err
 	}
-	return s.driver.Seal(ctx, string(snapset.Frozen), snaps...)
+	return s.driver().Seal(ctx, class, snaps...)
 }
 
 // prepare tries again while another set is being prepared.
 func (s *store) prepare(ctx context.Context, req driver.Request) (driver.Group, error) {
 	for {
-		g, err := s.driver.Prepare(ctx, req)
+		g, err := s.driver().Prepare(ctx, req)
 		if !errors.Is(err, driver.ErrBusy) || ctx.Err() != nil {
 			return g, err
 		}
 	}
 }
 
-func (s *store) change(ds driver.Dataset, i int) error {
-	return os.WriteFile(filepath.Join(ds.Name, fmt.Sprint("file", i%20)), make([]byte, fileBytes), 0o600)
+func change(at string, i int) error {
+	return os.WriteFile(filepath.Join(at, fmt.Sprint("file", i%20)), make([]byte, fileBytes), 0o600)
 }
 
 // manifest is as full as that of a Core Channel Node.
-func manifest(set driver.SetID, snaps []driver.Snapshot) *snapset.Manifest {
+func manifest(set driver.SetID, class string, snaps []driver.Snapshot) *snapset.Manifest {
 	m := &snapset.Manifest{
-		ID: set, App: set.App(), Created: set.Time(), Complete: true, Consistency: snapset.Frozen, Pins: []string{}, PauseMS: 87.654,
+		ID: set, App: set.App(), Created: set.Time(), Complete: true, Consistency: snapset.Consistency(class), Pins: []string{}, PauseMS: 87.654,
 		Checkpoints: []snapset.Checkpoint{{Container: "pyaleph-postgres-1", LSN: "0/1A2B3C8", TookMS: 123.456}},
 	}
 	for _, name := range []string{"pyaleph-pyaleph-1", "pyaleph-pyaleph-api-1", "pyaleph-ipfs-1", "pyaleph-postgres-1"} {

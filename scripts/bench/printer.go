@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/volsnap/volsnap/internal/command"
+	"github.com/volsnap/volsnap/internal/testhost"
 )
 
 // printer writes results to out and progress to log. A measurement is not worth failing for what could not be printed.
@@ -40,30 +41,50 @@ func load() string {
 	return strings.Join(strings.Fields(string(b))[:3], ", ")
 }
 
-// host prints what was measured on.
+// host prints what was measured on: of the programs those that are there.
 func (p printer) host(ctx context.Context, args string) {
-	p.text("`go run ./scripts/bench %s` on %s", args, time.Now().UTC().Format(time.DateOnly))
+	p.text("`bench %s` on %s", args, time.Now().UTC().Format(time.DateOnly))
 	p.text("- machine: %d × %s, %s of memory; load average before: %s", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), field("/proc/meminfo", "MemTotal"), load())
+	if slow := testhost.Slow(); slow > 1 {
+		p.text("- its processors are emulated, and taken for %d times slower than real ones", slow)
+	}
+	p.text("- Go: %s", runtime.Version())
 	for _, v := range []struct {
 		name string
 		argv []string
 	}{
 		{"kernel", []string{"uname", "-sr"}},
-		{"Go", []string{"go", "env", "GOVERSION"}},
 		{"btrfs-progs", []string{"btrfs", "--version"}},
+		{"ZFS", []string{"zfs", "--version"}},
+		{"LVM", []string{"lvm", "version"}},
 		{"Docker", []string{"docker", "--version"}},
 		{"runc", []string{"runc", "--version"}},
 		{"pgbench", []string{"pgbench", "--version"}},
 		{"btrbk", []string{"btrbk", "--version"}},
-		{"volsnap", []string{"git", "describe", "--always", "--dirty"}},
+		{"sanoid", []string{"sanoid", "--version"}},
 	} {
 		out, err := command.Run(ctx, command.Cmd{Argv: v.argv})
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out.Stdout)), "\n")
-		if err != nil {
-			line = "unknown"
+		if err == nil {
+			p.text("- %s: %s", v.name, line)
 		}
-		p.text("- %s: %s", v.name, line)
 	}
+	p.text("- volsnap: %s", revision(ctx))
+}
+
+// builtFrom is the revision, if the linker was told.
+var builtFrom = ""
+
+// revision is that of volsnap.
+func revision(ctx context.Context) string {
+	if builtFrom != "" {
+		return builtFrom
+	}
+	out, err := command.Run(ctx, command.Cmd{Argv: []string{"git", "describe", "--always", "--dirty"}})
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out.Stdout))
 }
 
 // field is the value of the first line of that name.

@@ -10,21 +10,21 @@ import (
 	"github.com/volsnap/volsnap/internal/command"
 )
 
-// What an operator writes: the three commands, with the times at which they began and ended. $CONTAINERS, $SOURCES and $TO
-// are given. EPOCHREALTIME is bash's own clock, which starts no process.
+// What an operator writes: the three commands, with the times at which they began and ended. $CONTAINERS, $SOURCES, $VOLUMES
+// (where the sources are seen), $TO and $TAG are given. EPOCHREALTIME is bash's own clock, which starts no process. The
+// storage adds the function "snapshot".
 const (
 	scriptHead = `set -euo pipefail
 say() { echo "$1 $EPOCHREALTIME"; }
-snapshot() { for s in $SOURCES; do btrfs subvolume snapshot -r "$s" "$TO/${s##*/}" >/dev/null; done; }
 each() { local p=; for c in $CONTAINERS; do docker "$1" "$c" >/dev/null & p="$p $!"; done; for q in $p; do wait "$q"; done; }
 `
-	scriptPlain = scriptHead + `
+	scriptPlain = `
 say begin;  for c in $CONTAINERS; do docker pause "$c" >/dev/null; done
 say frozen; snapshot
 say taken;  for c in $CONTAINERS; do docker unpause "$c" >/dev/null; done
 say end
 `
-	scriptParallel = scriptHead + `
+	scriptParallel = `
 say begin;  each pause
 say frozen; snapshot
 say taken;  each unpause
@@ -32,8 +32,8 @@ say end
 `
 	// The best that a script can do: one process of docker for all containers, which it handles in parallel, and nothing
 	// dirty to begin with.
-	scriptOne = scriptHead + `
-sync -f "$TO"
+	scriptOne = `
+sync -f $VOLUMES
 say begin;  docker pause $CONTAINERS >/dev/null
 say frozen; snapshot
 say taken;  docker unpause $CONTAINERS >/dev/null
@@ -42,8 +42,9 @@ say end
 )
 
 // runScript runs one of them, and reads when it did what.
-func runScript(ctx context.Context, script string, env []string) (window, error) {
-	out, err := command.Run(ctx, command.Cmd{Argv: []string{"bash", "-c", script}, Env: env})
+func runScript(ctx context.Context, on storage, script string, env []string) (window, error) {
+	whole := scriptHead + "snapshot() { " + on.facts().script + "; }\n" + script
+	out, err := command.Run(ctx, command.Cmd{Argv: []string{"bash", "-c", whole}, Env: env})
 	if err != nil {
 		return window{}, err
 	}
