@@ -106,13 +106,19 @@ func benchTake(b *testing.B, n, dirty, limit int) {
 
 // BenchmarkDestroy destroys 2,000 snapshots while somebody else writes 4 kB and syncs, over and over.
 func BenchmarkDestroy(b *testing.B) {
-	for _, pace := range []struct {
-		batch int
-		rest  time.Duration
-	}{{0, 0}, {2000, 0}, {200, 0}, {50, 0}, {50, 50 * time.Millisecond}, {25, 25 * time.Millisecond}, {25, 100 * time.Millisecond}, {10, 50 * time.Millisecond}} {
-		b.Run(fmt.Sprintf("batch=%d/rest=%s", pace.batch, pace.rest), func(b *testing.B) {
+	for _, pace := range []driver.Pace{
+		{Batch: 0, Rest: 0},
+		{Batch: 2000, Rest: 0},
+		{Batch: 200, Rest: 0},
+		{Batch: 50, Rest: 0},
+		{Batch: 50, Rest: 50 * time.Millisecond},
+		{Batch: 25, Rest: 25 * time.Millisecond},
+		{Batch: 25, Rest: 100 * time.Millisecond},
+		{Batch: 10, Rest: 50 * time.Millisecond},
+	} {
+		b.Run(fmt.Sprintf("batch=%d/rest=%s", pace.Batch, pace.Rest), func(b *testing.B) {
 			for b.Loop() {
-				benchDestroy(b, &Driver{batch: pace.batch, rest: pace.rest})
+				benchDestroy(b, &Driver{pace: pace})
 			}
 		})
 	}
@@ -142,7 +148,7 @@ func benchDestroy(b *testing.B, d *Driver) {
 		return err
 	})
 	b.StartTimer()
-	if d.batch > 0 {
+	if d.pace.Batch > 0 {
 		err = d.Destroy(b.Context(), all...)
 	} else {
 		time.Sleep(3 * time.Second) // what the foreground feels with nothing beside it

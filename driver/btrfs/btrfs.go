@@ -39,14 +39,17 @@ const Kind = "btrfs"
 // Driver finds, makes and removes snapshots of the Btrfs subvolumes of this host. It holds nothing between calls: all
 // state is on the file systems.
 type Driver struct {
-	batch int           // so many are destroyed in one transaction
-	rest  time.Duration // and so long others have the file system to themselves before the next
+	pace driver.Pace // each batch is one transaction
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
 // New is a driver for all Btrfs file systems that are mounted on this host.
-func New() *Driver { return &Driver{batch: destroyBatch, rest: destroyRest} }
+func New() *Driver {
+	// The kernel frees destroyed subvolumes in the background, and whoever syncs a file meanwhile waits for it.
+	pace := driver.Pace{Batch: 50, Rest: 50 * time.Millisecond}
+	return &Driver{pace: pace}
+}
 
 // Kind implements driver.Driver.
 func (d *Driver) Kind() string { return Kind }

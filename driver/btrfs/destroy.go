@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,42 +15,10 @@ import (
 	"github.com/volsnap/volsnap/internal/fault"
 )
 
-// The kernel frees destroyed subvolumes in the background, and whoever syncs a file meanwhile waits for it.
-const (
-	destroyBatch = 50
-	destroyRest  = 50 * time.Millisecond
-)
-
 // Destroy implements driver.Pruner. Each batch is on disk before its records are removed, so that no crash leaves a
 // snapshot without one.
 func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
-	var failed []error
-	for len(s) > 0 {
-		n := min(d.batch, len(s))
-		batch := s[:n]
-		s = s[n:]
-		if err := destroyAll(ctx, batch); err != nil {
-			failed = append(failed, err)
-		}
-		if len(s) == 0 {
-			break
-		}
-		if err := rest(ctx, d.rest); err != nil {
-			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return d.pace.Destroy(ctx, s, destroyAll)
 }
 
 // destroyAll destroys one batch.

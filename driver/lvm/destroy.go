@@ -4,46 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
 )
 
-// A thin pool deletes a volume in a transaction of its own, and whoever wants to write new blocks waits for it.
-const (
-	destroyBatch = 20
-	destroyRest  = 50 * time.Millisecond
-)
-
 // Destroy implements driver.Pruner. Records are tags of what is destroyed, and go with it.
 func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
-	var failed []error
-	for len(s) > 0 {
-		n := min(d.batch, len(s))
-		if err := destroySome(ctx, s[:n]); err != nil {
-			failed = append(failed, err)
-		}
-		s = s[n:]
-		if len(s) == 0 {
-			break
-		}
-		if err := rest(ctx, d.rest); err != nil {
-			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return d.pace.Destroy(ctx, s, destroySome)
 }
 
 // destroySome destroys one batch.

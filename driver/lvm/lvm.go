@@ -49,14 +49,17 @@ const Kind = "lvm"
 
 // Driver finds, makes and removes snapshots of the thin volumes of this host. It holds nothing between calls.
 type Driver struct {
-	batch int           // so many are destroyed by one process
-	rest  time.Duration // and so long others have the volume group to themselves before the next
+	pace driver.Pace // each batch is one process
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
 // New is a driver for all volume groups that this host sees.
-func New() *Driver { return &Driver{batch: destroyBatch, rest: destroyRest} }
+func New() *Driver {
+	// A thin pool deletes a volume in a transaction of its own, and whoever wants to write new blocks waits for it.
+	pace := driver.Pace{Batch: 20, Rest: 50 * time.Millisecond}
+	return &Driver{pace: pace}
+}
 
 // Kind implements driver.Driver.
 func (d *Driver) Kind() string { return Kind }

@@ -7,16 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
-)
-
-// A pool that has thousands of snapshots to destroy at once holds up whoever writes to it (znapzend#618).
-const (
-	destroyBatch = 50
-	destroyRest  = 50 * time.Millisecond
 )
 
 // Destroy implements driver.Pruner. Those of one dataset go together, each batch after a look at what it is. None of -r, -R
@@ -24,37 +17,16 @@ const (
 func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
 	s = slices.Clone(s)
 	slices.SortStableFunc(s, func(a, b driver.Snapshot) int { return cmp.Compare(a.Dataset.Name, b.Dataset.Name) })
-	var failed []error
-	for len(s) > 0 {
-		n := min(d.batch, len(s))
-		failed = append(failed, d.destroySome(ctx, s[:n])...)
-		s = s[n:]
-		if len(s) == 0 {
-			break
-		}
-		if err := rest(ctx, d.rest); err != nil {
-			return errors.Join(append(failed, fmt.Errorf("destroy: %w", err))...)
-		}
-	}
-	return errors.Join(failed...)
+	return d.pace.Destroy(ctx, s, d.destroySome)
 }
 
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
-func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) (failed []error) {
+// destroySome destroys one batch.
+func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) error {
 	free, stay, err := d.free(ctx, s)
 	if err != nil {
-		return []error{fmt.Errorf("destroy: %w", err)}
+		return fmt.Errorf("destroy: %w", err)
 	}
+	var failed []error
 	for _, r := range stay {
 		failed = append(failed, fmt.Errorf("destroy %s: %w", r.snapshot.Name, r.why))
 	}
@@ -67,7 +39,7 @@ func (d *Driver) destroySome(ctx context.Context, s []driver.Snapshot) (failed [
 		*last = append(*last, c)
 	}
 	err = inParallel(byDataset, 1, func(of [][]candidate) error { return errors.Join(destroy(ctx, of[0])...) })
-	return append(failed, err)
+	return errors.Join(append(failed, err)...)
 }
 
 // destroy removes snapshots of one dataset. One that turns out to be in use keeps all that the command names, so they are

@@ -39,15 +39,18 @@ const Kind = "zfs"
 // Driver finds, makes and removes snapshots of the ZFS file systems of this host. It holds nothing between calls: all
 // state is in the pools.
 type Driver struct {
-	host  host
-	batch int           // so many are looked at and destroyed at a time
-	rest  time.Duration // and so long others have the pool to themselves before the next
+	host host
+	pace driver.Pace // each batch is looked at anew
 }
 
 var _ driver.Driver = (*Driver)(nil)
 
 // New is a driver for all pools that are imported on this host.
-func New() *Driver { return &Driver{host: thisHost, batch: destroyBatch, rest: destroyRest} }
+func New() *Driver {
+	// A pool that has thousands of snapshots to destroy at once holds up whoever writes to it (znapzend#618).
+	pace := driver.Pace{Batch: 50, Rest: 50 * time.Millisecond}
+	return &Driver{host: thisHost, pace: pace}
+}
 
 // Kind implements driver.Driver.
 func (d *Driver) Kind() string { return Kind }
