@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 func finding(level driver.Level, mend, what string, args ...any) driver.Finding {
@@ -24,16 +25,28 @@ func (at *located) findings() []driver.Finding {
 		out = append(out, finding(driver.Error, "if no command of LVM is running, resume it: dmsetup resume "+
 			deviceName(at.lv.VG, at.lv.Name), "the device of %s is suspended: its writers wait", at.lv))
 	}
-	if _, ok := known[at.via.fs]; !ok {
+	if _, ok := known[at.via.FS]; !ok {
 		out = append(out, finding(driver.Error, "move it to ext4 or XFS",
-			"%s is a file system of type %s, of which nobody knows that its snapshots can be mounted", at.via.point, at.via.fs))
+			"%s is a file system of type %s, of which nobody knows that its snapshots can be mounted", at.via.Point, at.via.FS))
 	}
-	for _, m := range under(at.all, at.via.dev, at.real) {
+	for _, m := range at.under() {
 		out = append(out, finding(driver.Error, "name that path as a volume of its own, or unmount it",
-			"another file system is mounted at %s: it would not be in the snapshot", quote(m.point)))
+			"another file system is mounted at %s: it would not be in the snapshot", quote(m.Point)))
 	}
 	if at.rel != "." {
 		out = append(out, finding(driver.Note, "", "snapshots are of all of %s, of which this is %s", at.lv, quote(at.rel)))
+	}
+	return out
+}
+
+// under are the mounts on other file systems below the path, that can be reached.
+func (at *located) under() []mountinfo.Mount {
+	var out []mountinfo.Mount
+	for _, m := range at.all {
+		rel, in := mountinfo.Below(at.real, m.Point)
+		if in && rel != "." && m.Dev != at.via.Dev && m.Reachable() {
+			out = append(out, m)
+		}
 	}
 	return out
 }

@@ -167,16 +167,3 @@ func TestNames(t *testing.T) {
 		t.Error(got)
 	}
 }
-
-func TestParseMount(t *testing.T) {
-	got, ok := parseMount(`36 25 253:4 /_da\040ta /mnt/a\040b rw,relatime shared:1 - ext4 /dev/mapper/t--g1-v rw`)
-	want := mount{id: 36, dev: "253:4", root: "/_da ta", point: "/mnt/a b", fs: "ext4"}
-	if !ok || got != want {
-		t.Errorf("%+v, %t", got, ok)
-	}
-	for _, bad := range []string{"", "x", "36 25 253:4 / /mnt rw ext4", "x 25 253:4 / /mnt rw - ext4 x"} {
-		if m, ok := parseMount(bad); ok {
-			t.Errorf("%q: %+v", bad, m)
-		}
-	}
-}

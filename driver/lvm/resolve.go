@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Resolve implements driver.Taker. The path may lead through symbolic links, and to a directory or a file. What is not on
@@ -27,8 +28,8 @@ func (d *Driver) Resolve(ctx context.Context, path string) (driver.Place, error)
 // located is where a path lies.
 type located struct {
 	real string // the path without symbolic links
-	via  mount
-	all  []mount
+	via  mountinfo.Mount
+	all  []mountinfo.Mount
 	rel  string // inside the file system
 	lv   lv
 }
@@ -41,7 +42,7 @@ func resolve(ctx context.Context, path string) (driver.Place, error) {
 	if err != nil {
 		return driver.Place{}, err
 	}
-	uuid, err := logicalVolume(at.via.dev)
+	uuid, err := logicalVolume(at.via.Dev)
 	if err != nil {
 		return driver.Place{}, err
 	}
@@ -79,18 +80,18 @@ func locate(path string) (*located, error) {
 		return nil, fmt.Errorf("is neither a directory nor a file: %w", driver.ErrNotSupported)
 	}
 	at := &located{real: real}
-	if at.all, err = readMounts(); err != nil {
+	if at.all, err = mountinfo.Read(); err != nil {
 		return nil, err
 	}
-	via, inside, err := containing(at.all, real)
+	via, inside, err := mountinfo.Containing(at.all, real)
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasSuffix(via.root, "//deleted") {
+	if strings.HasSuffix(via.Root, "//deleted") {
 		return nil, fmt.Errorf("what is mounted there was deleted: %w", driver.ErrNotFound)
 	}
 	at.via = via
-	at.rel, _ = below("/", inside)
+	at.rel, _ = mountinfo.Below("/", inside)
 	return at, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/command"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 const fewNames = 3 // of many, so many are named
@@ -20,7 +21,7 @@ func (d *Driver) findings(ctx context.Context, at *located) ([]driver.Finding, e
 	if _, err := command.LookPath("zfs"); err != nil {
 		return one(driver.Error, "install zfsutils-linux, or put it in $PATH", "the command zfs is not to be had: %v", err), nil
 	}
-	p, err := d.pool(ctx, poolOf(at.via.source))
+	p, err := d.pool(ctx, poolOf(at.via.Source))
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func (d *Driver) findings(ctx context.Context, at *located) ([]driver.Finding, e
 	if err != nil {
 		return nil, err
 	}
-	rights, err := missingRights(ctx, at.via.source)
+	rights, err := missingRights(ctx, at.via.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func fileSystems(ctx context.Context, pool string) ([]fileSystem, error) {
 // key finds that the dataset can be snapshotted, but its snapshots not read.
 func (at *located) key(sets []fileSystem) []driver.Finding {
 	for _, fs := range sets {
-		if fs.name == at.via.source && fs.key == "unavailable" {
+		if fs.name == at.via.Source && fs.key == "unavailable" {
 			return one(driver.Warning, "zfs load-key "+quote(fs.name),
 				"the key of %s is not loaded: its snapshots are made and kept all the same, but cannot be mounted or restored", fs.name)
 		}
@@ -133,9 +134,9 @@ func (at *located) key(sets []fileSystem) []driver.Finding {
 // unmounted finds file systems that should be mounted above the path, so that it is another's, or below.
 func (at *located) unmounted(sets []fileSystem) (found []driver.Finding) {
 	for _, fs := range sets {
-		_, above := below(fs.point, at.real)
-		_, under := below(at.real, fs.point)
-		if fs.mounted || !fs.should || fs.name == at.via.source || !above && !under || above && len(fs.point) < len(at.via.point) {
+		_, above := mountinfo.Below(fs.point, at.real)
+		_, under := mountinfo.Below(at.real, fs.point)
+		if fs.mounted || !fs.should || fs.name == at.via.Source || !above && !under || above && len(fs.point) < len(at.via.Point) {
 			continue
 		}
 		mend := "zfs mount " + quote(fs.name)
@@ -154,7 +155,7 @@ func (at *located) unmounted(sets []fileSystem) (found []driver.Finding) {
 
 // nested finds file systems of ZFS in the volume: a snapshot has empty directories in their places.
 func (at *located) nested() []driver.Finding {
-	names := at.within(func(m mount) bool { return m.fs == Kind && m.source != at.via.source })
+	names := at.within(func(m mountinfo.Mount) bool { return m.FS == Kind && m.Source != at.via.Source })
 	if len(names) == 0 {
 		return nil
 	}
@@ -164,7 +165,7 @@ func (at *located) nested() []driver.Finding {
 
 // covered finds other file systems mounted in the volume: a snapshot has what lies under them.
 func (at *located) covered() []driver.Finding {
-	names := at.within(func(m mount) bool { return m.fs != Kind || m.source == at.via.source })
+	names := at.within(func(m mountinfo.Mount) bool { return m.FS != Kind || m.Source == at.via.Source })
 	if len(names) == 0 {
 		return nil
 	}
@@ -172,10 +173,10 @@ func (at *located) covered() []driver.Finding {
 		"other file systems are mounted in it and would not be in the snapshot: %s", listFew(names))
 }
 
-func (at *located) within(is func(mount) bool) (names []string) {
+func (at *located) within(is func(mountinfo.Mount) bool) (names []string) {
 	for _, m := range at.all {
-		if rel, in := below(at.real, m.point); in && rel != "." && !strings.Contains(m.source, "@") && is(m) {
-			names = append(names, quote(m.point))
+		if rel, in := mountinfo.Below(at.real, m.Point); in && rel != "." && !strings.Contains(m.Source, "@") && is(m) {
+			names = append(names, quote(m.Point))
 		}
 	}
 	slices.Sort(names)
@@ -187,12 +188,12 @@ func (at *located) shared() []driver.Finding {
 	if at.rel == "." {
 		return nil
 	}
-	i := slices.IndexFunc(at.all, func(m mount) bool { return m.source == at.via.source && m.root == "/" })
+	i := slices.IndexFunc(at.all, func(m mountinfo.Mount) bool { return m.Source == at.via.Source && m.Root == "/" })
 	also := "what else the snapshot holds cannot be seen, since its top is not mounted"
 	if i >= 0 {
 		mine, _, _ := strings.Cut(at.rel, "/")
 		var others []string
-		entries, err := os.ReadDir(at.all[i].point)
+		entries, err := os.ReadDir(at.all[i].Point)
 		for _, e := range entries {
 			if e.Name() != mine {
 				others = append(others, quote(e.Name()))
@@ -207,7 +208,7 @@ func (at *located) shared() []driver.Finding {
 			also = "the snapshot also holds " + listFew(others)
 		}
 	}
-	return one(driver.Note, "", "%s lies in the larger dataset %s; %s", at.real, at.via.source, also)
+	return one(driver.Note, "", "%s lies in the larger dataset %s; %s", at.real, at.via.Source, also)
 }
 
 func listFew(names []string) string {

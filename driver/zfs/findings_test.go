@@ -83,21 +83,6 @@ func TestPoolFindings(t *testing.T) {
 	}
 }
 
-func TestParseMount(t *testing.T) {
-	for text, want := range map[string]mount{
-		`224 217 0:41 /a\040b /exp/a\040b rw,relatime shared:120 - zfs exp/a\040b rw,xattr,noacl`: {224, "/a b", "/exp/a b", "zfs", "exp/a b"},
-		`1 2 0:3 / / rw - ext4 /dev/vda rw`: {1, "/", "/", "ext4", "/dev/vda"},
-		`x 2 0:3 / / rw - ext4 /dev/vda rw`: {},
-		`1 2 0:3 / / rw ext4 /dev/vda rw`:   {},
-		``:                                  {},
-	} {
-		got, ok := parseMount(text)
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); ok != (want.fs != "") || ok && diff != "" {
-			t.Errorf("%q: %t %s", text, ok, diff)
-		}
-	}
-}
-
 func TestNames(t *testing.T) {
 	for name, good := range map[string]bool{
 		"tank": true, "tank/a b/c.d:e_f-": true, "tank/-x": true, "": false, "/": false, "/tank": false, "tank/": false, "tank//a": false,

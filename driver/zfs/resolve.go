@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Resolve implements driver.Taker. The path may lead through symbolic links, and to a directory or a file.
@@ -19,7 +18,7 @@ func (d *Driver) Resolve(ctx context.Context, path string) (driver.Place, error)
 	if err != nil {
 		return driver.Place{}, fmt.Errorf("resolve %s: %w", path, err)
 	}
-	place := driver.Place{Dataset: driver.Dataset{Kind: Kind, Name: at.via.source}, Path: at.rel, Pool: poolOf(at.via.source)}
+	place := driver.Place{Dataset: driver.Dataset{Kind: Kind, Name: at.via.Source}, Path: at.rel, Pool: poolOf(at.via.Source)}
 	if place.Findings, err = d.findings(ctx, at); err != nil {
 		return driver.Place{}, fmt.Errorf("resolve %s: %w", path, err)
 	}
@@ -28,10 +27,10 @@ func (d *Driver) Resolve(ctx context.Context, path string) (driver.Place, error)
 
 // located is where a path lies.
 type located struct {
-	real string  // without symbolic links
-	all  []mount // of every kind
-	via  mount   // through which the path leads
-	rel  string  // the path inside the dataset
+	real string            // without symbolic links
+	all  []mountinfo.Mount // of every kind
+	via  mountinfo.Mount   // through which the path leads
+	rel  string            // the path inside the dataset
 }
 
 func (d *Driver) locate(ctx context.Context, path string) (*located, error) {
@@ -41,12 +40,12 @@ func (d *Driver) locate(ctx context.Context, path string) (*located, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("is no absolute path: %w", driver.ErrNotSupported)
 	}
-	all, err := readMounts("self")
+	all, err := mountinfo.Read()
 	if err != nil {
 		return nil, err
 	}
 	at := &located{real: filepath.Clean(path), all: all}
-	if m, ok := at.longest(); ok && m.fs == Kind && d.host.awake(m.source) != nil {
+	if m, ok := at.longest(); ok && m.FS == Kind && d.host.awake(m.Source) != nil {
 		at.via = m // to look at the path itself would hang
 	} else if err := at.follow(); err != nil {
 		return nil, err
@@ -66,22 +65,14 @@ func (at *located) follow() error {
 	if err != nil {
 		return err
 	}
-	id, err := mountID(at.real)
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(at.all, func(m mount) bool { return m.id == id })
-	if i < 0 {
-		return fmt.Errorf("its mount %d is not listed", id)
-	}
-	at.via = at.all[i]
-	return nil
+	at.via, _, err = mountinfo.Containing(at.all, at.real)
+	return err
 }
 
 // longest is the mount that the path leads through by its text; of several at one point the last, which hides the others.
-func (at *located) longest() (best mount, found bool) {
+func (at *located) longest() (best mountinfo.Mount, found bool) {
 	for _, m := range at.all {
-		if _, in := below(m.point, at.real); in && (!found || len(m.point) >= len(best.point)) {
+		if _, in := mountinfo.Below(m.Point, at.real); in && (!found || len(m.Point) >= len(best.Point)) {
 			best, found = m, true
 		}
 	}
@@ -90,25 +81,22 @@ func (at *located) longest() (best mount, found bool) {
 
 // inside finds the path in the dataset: the root of a bind mount lies somewhere in it.
 func (at *located) inside() error {
-	if at.via.fs != Kind {
-		return fmt.Errorf("its file system is %s, not ZFS: %w", at.via.fs, driver.ErrNotSupported)
+	if at.via.FS != Kind {
+		return fmt.Errorf("its file system is %s, not ZFS: %w", at.via.FS, driver.ErrNotSupported)
 	}
-	if strings.Contains(at.via.source, "@") {
-		return fmt.Errorf("lies in the snapshot %s: %w", at.via.source, driver.ErrNotSupported)
+	if strings.Contains(at.via.Source, "@") {
+		return fmt.Errorf("lies in the snapshot %s: %w", at.via.Source, driver.ErrNotSupported)
 	}
-	if err := checkName(at.via.source); err != nil {
+	if err := checkName(at.via.Source); err != nil {
 		return err
 	}
-	rel, ok := below(at.via.point, at.real)
+	inside, ok := at.via.Inside(at.real)
 	if !ok {
-		return fmt.Errorf("is not below its mount point %s", at.via.point)
+		return fmt.Errorf("is not below its mount point %s", at.via.Point)
 	}
-	at.rel = strings.TrimPrefix(path.Join(at.via.root, rel), "/")
-	if at.rel == "" {
-		at.rel = "."
-	}
-	if _, control := below(".zfs", at.rel); control {
-		return fmt.Errorf("lies in the .zfs of %s: %w", at.via.source, driver.ErrNotSupported)
+	at.rel, _ = mountinfo.Below("/", inside)
+	if _, control := mountinfo.Below(".zfs", at.rel); control {
+		return fmt.Errorf("lies in the .zfs of %s: %w", at.via.Source, driver.ErrNotSupported)
 	}
 	return nil
 }
