@@ -14,6 +14,7 @@ import (
 	dennwc "github.com/dennwc/btrfs"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 	"github.com/volsnap/volsnap/internal/testhost"
 )
 
@@ -221,12 +222,12 @@ func benchRequest(b *testing.B, i int, datasets []driver.Dataset) driver.Request
 // benchSet makes a sealed set quickly: nothing is synced.
 func benchSet(b *testing.B, i int, datasets []driver.Dataset) {
 	b.Helper()
-	all, err := readMounts()
+	all, err := mountinfo.Read()
 	if err != nil {
 		b.Fatal(err)
 	}
 	g := &group{set: benchRequest(b, i, nil).Set}
-	if err := g.open(b.Context(), all.btrfs(), benchRequest(b, i, datasets)); err != nil {
+	if err := g.open(b.Context(), mountsOf(all), benchRequest(b, i, datasets)); err != nil {
 		b.Fatal(err)
 	}
 	if err := g.openStores(b.Context()); err != nil {
@@ -234,7 +235,7 @@ func benchSet(b *testing.B, i int, datasets []driver.Dataset) {
 	}
 	g.unlock()
 	for _, m := range g.members {
-		if m.dir, err = makePrivate(g.stores[m.home.place()], keyOf(m.inside)); err != nil {
+		if m.dir, err = makePrivate(g.stores[topOf(m.home)], keyOf(m.inside)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Destroy implements driver.Pruner. Each batch is on disk before its records are removed, so that no crash leaves a
@@ -69,7 +69,7 @@ func (st *stores) destroy(s driver.Snapshot, busy func(place) bool) error {
 	if err := p.pinned(); err != nil {
 		return err
 	}
-	if busy(place{p.mount.dev, p.inside}) {
+	if busy(p.at) {
 		return fmt.Errorf("mounted: %w", driver.ErrBusy)
 	}
 	return destroySubvol(key, p.info.id)
@@ -118,35 +118,21 @@ func (st *stores) removeEmpty(store, key *os.File) error {
 
 // mountedSomewhere tells of each place whether it, or something in it, is mounted in any mount namespace of this host.
 func mountedSomewhere() (func(place) bool, error) {
-	processes, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return nil, err
-	}
-	var all mounts
-	seen := map[string]bool{}
-	for _, proc := range append(processes, "/proc/self") {
-		ns, err := os.Readlink(proc + "/ns/mnt")
-		if err != nil || seen[ns] {
-			continue // it has ended, or its namespace is known
-		}
-		in, err := mountsOf(filepath.Base(proc))
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
-			continue // it has ended
-		}
+	var mounted []mountinfo.Mount
+	for all, err := range mountinfo.Namespaces() {
 		if err != nil {
 			return nil, err
 		}
-		seen[ns] = true
-		for _, m := range in {
-			if m.fs == Kind {
-				all = append(all, m)
+		for _, m := range all {
+			if m.FS == Kind {
+				mounted = append(mounted, m)
 			}
 		}
 	}
 	return func(at place) bool {
-		return slices.ContainsFunc(all, func(m mount) bool {
-			_, in := below(at.inside, m.root)
-			return in && m.dev == at.dev
+		return slices.ContainsFunc(mounted, func(m mountinfo.Mount) bool {
+			_, in := mountinfo.Below(at.inside, m.Root)
+			return in && m.Dev == at.dev
 		})
 	}, nil
 }

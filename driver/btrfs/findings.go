@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 const (
@@ -45,10 +46,10 @@ func (at *located) reach() []driver.Finding {
 	case !at.named:
 		return one(driver.Error, mountTop, "no mount reaches the top of its subvolume %q", at.top)
 	}
-	_, err := at.mounts.home(at.via.dev, at.top, at.rel == ".")
+	_, err := at.mounts.home(at.via.Dev, at.top, at.rel == ".")
 	switch {
 	case errors.Is(err, errReadOnly):
-		return one(driver.Error, "mount -o remount,rw "+quote(at.via.point), "%s: %v", at.real, err)
+		return one(driver.Error, "mount -o remount,rw "+quote(at.via.Point), "%s: %v", at.real, err)
 	case err != nil:
 		return one(driver.Error, mountTop, "%s is the top of a mount, and %v", at.real, err)
 	}
@@ -96,7 +97,7 @@ func (at *located) nested() []driver.Finding {
 			dirs[s.dir] = dir
 		}
 		rel := path.Join(dir, s.name)
-		if _, inVolume := below(at.rel, rel); (inVolume || at.rel == ".") && !inStore(rel) {
+		if _, inVolume := mountinfo.Below(at.rel, rel); (inVolume || at.rel == ".") && !inStore(rel) {
 			found = append(found, quote(path.Join(at.name, rel)))
 		}
 	}
@@ -111,8 +112,8 @@ func (at *located) nested() []driver.Finding {
 func (at *located) covered() []driver.Finding {
 	var found []string
 	for _, m := range at.all {
-		if rel, in := below(at.real, m.point); in && rel != "." {
-			found = append(found, quote(m.point))
+		if rel, in := mountinfo.Below(at.real, m.Point); in && rel != "." {
+			found = append(found, quote(m.Point))
 		}
 	}
 	if len(found) == 0 {
@@ -141,7 +142,7 @@ func (at *located) mountOptions() []driver.Finding {
 		{"nobarrier", "a power cut can destroy the file system with all of its snapshots"},
 		{"degraded", "a device is missing"},
 	} {
-		if at.via.has(o.name) {
+		if slices.Contains(at.via.Options, o.name) {
 			all = append(all, one(driver.Warning, "mount without "+o.name, "mounted with %s: %s", o.name, o.why)...)
 		}
 	}

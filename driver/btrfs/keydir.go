@@ -8,18 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // keyDir is an open directory of a store, and the subvolumes in it that are named like snapshots.
 type keyDir struct {
 	dir   *os.File
-	mount mount
+	dev   string // of the file system, see mountinfo.Mount
 	at    dirOf
 	found []subvol
 }
 
-func (l lister) openKeys(m mount) ([]*keyDir, error) {
-	top, err := openDir(m.point)
+func (l lister) openKeys(m mountinfo.Mount) ([]*keyDir, error) {
+	top, err := openDir(m.Point)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (l lister) openKeys(m mount) ([]*keyDir, error) {
 		if !keyPattern.MatchString(key) || l.want.skips(key) {
 			continue
 		}
-		k, err := openKey(store, key, m)
+		k, err := openKey(store, key, m.Dev)
 		if err != nil {
 			return out, err
 		}
@@ -52,7 +53,7 @@ func (l lister) openKeys(m mount) ([]*keyDir, error) {
 	return out, nil
 }
 
-func openKey(store *os.File, key string, m mount) (*keyDir, error) {
+func openKey(store *os.File, key, dev string) (*keyDir, error) {
 	dir, err := openPrivate(store, key)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, driver.ErrForeign) || errors.Is(err, unix.ENOTDIR) ||
 		errors.Is(err, unix.ELOOP) {
@@ -66,5 +67,5 @@ func openKey(store *os.File, key string, m mount) (*keyDir, error) {
 	if err = errors.Join(err, unix.Fstat(int(dir.Fd()), &st)); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
-	return &keyDir{dir: dir, mount: m, at: dirOf{tree, st.Ino}}, nil
+	return &keyDir{dir: dir, dev: dev, at: dirOf{tree, st.Ino}}, nil
 }

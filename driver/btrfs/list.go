@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 const (
@@ -27,11 +28,11 @@ func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
-	all, err := readMounts()
+	all, err := mountinfo.Read()
 	if err != nil {
 		return nil, err
 	}
-	l := lister{mounts: all.btrfs()}
+	l := lister{mounts: mountsOf(all)}
 	if l.want, err = wanted(l.mounts, ds); err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
@@ -39,7 +40,7 @@ func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.
 	for _, tops := range l.fileSystems() {
 		got, err := l.listFS(ctx, tops)
 		if err != nil && stillMounted(tops) {
-			return nil, fmt.Errorf("list snapshots at %s: %w", tops[0].point, err)
+			return nil, fmt.Errorf("list snapshots at %s: %w", tops[0].Point, err)
 		}
 		out = append(out, got...)
 	}
@@ -55,36 +56,36 @@ type lister struct {
 }
 
 // fileSystems are the mounts at whose top snapshots may lie, those of one file system together, each top once.
-func (l lister) fileSystems() []mounts {
-	var out []mounts
+func (l lister) fileSystems() [][]mountinfo.Mount {
+	var out [][]mountinfo.Mount
 	at := map[string]int{}
 	seen := map[place]bool{}
-	for _, m := range l.mounts {
-		if !m.whole || seen[m.place()] {
+	for _, m := range l.mounts.whole {
+		if seen[topOf(m)] {
 			continue
 		}
-		_, err := os.Lstat(filepath.Join(m.point, storeName))
+		_, err := os.Lstat(filepath.Join(m.Point, storeName))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			continue // ENOTDIR: what is mounted is a file
 		}
-		seen[m.place()] = true
-		if _, ok := at[m.dev]; !ok {
-			at[m.dev] = len(out)
+		seen[topOf(m)] = true
+		if _, ok := at[m.Dev]; !ok {
+			at[m.Dev] = len(out)
 			out = append(out, nil)
 		}
-		out[at[m.dev]] = append(out[at[m.dev]], m)
+		out[at[m.Dev]] = append(out[at[m.Dev]], m)
 	}
 	return out
 }
 
 // stillMounted reports whether one of them is; what was unmounted while it was listed is not on this host.
-func stillMounted(tops mounts) bool {
-	now, err := readMounts()
+func stillMounted(tops []mountinfo.Mount) bool {
+	now, err := mountinfo.Read()
 	if err != nil {
 		return true
 	}
-	return slices.ContainsFunc(tops, func(m mount) bool {
-		return slices.ContainsFunc(now, func(n mount) bool { return n.id == m.id && n.point == m.point })
+	return slices.ContainsFunc(tops, func(m mountinfo.Mount) bool {
+		return slices.ContainsFunc(now, func(n mountinfo.Mount) bool { return n.ID == m.ID && n.Point == m.Point })
 	})
 }
 
@@ -92,7 +93,7 @@ func stillMounted(tops mounts) bool {
 type dirOf struct{ tree, inode uint64 }
 
 // listFS lists the stores of one file system.
-func (l lister) listFS(ctx context.Context, tops mounts) ([]driver.Snapshot, error) {
+func (l lister) listFS(ctx context.Context, tops []mountinfo.Mount) ([]driver.Snapshot, error) {
 	var dirs []*keyDir
 	defer func() {
 		for _, k := range dirs {
@@ -177,7 +178,7 @@ func (l lister) sourceOf(k *keyDir) string {
 	}
 	if l.want != nil {
 		for at := range l.want.places {
-			if at.dev == k.mount.dev && keyOf(at.inside) == filepath.Base(k.dir.Name()) {
+			if at.dev == k.dev && keyOf(at.inside) == filepath.Base(k.dir.Name()) {
 				return at.inside
 			}
 		}
@@ -210,11 +211,11 @@ func (l lister) snapshot(k *keyDir, s subvol, source string) (*driver.Snapshot, 
 		out.Fault, source = fault, r.Source
 		r.fill(&out, s)
 	}
-	name, ok := l.mounts.name(k.mount.dev, source)
+	name, ok := l.mounts.name(k.dev, source)
 	if !ok || source == "" {
 		name = cmp.Or(source, k.dir.Name())
 	}
-	ds, ok := l.want.as(k.mount.dev, source, name)
+	ds, ok := l.want.as(k.dev, source, name)
 	if !ok {
 		return nil, nil
 	}

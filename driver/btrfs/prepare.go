@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Prepare implements driver.Taker. It opens each dataset and the directory that its snapshot will lie in, so that Take
@@ -27,13 +28,13 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 	if err := errors.Join(ctx.Err(), req.Check(Kind)); err != nil {
 		return nil, err
 	}
-	all, err := readMounts()
+	all, err := mountinfo.Read()
 	if err != nil {
 		return nil, err
 	}
 	g := &group{set: req.Set, processors: len(req.Items)}
 	addProcessors(g.processors)
-	err = g.open(ctx, all.btrfs(), req)
+	err = g.open(ctx, mountsOf(all), req)
 	if err == nil {
 		err = g.intend(ctx)
 	}
@@ -44,13 +45,13 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 }
 
 // open opens what the request names, and checks that it is one subvolume each, on one file system.
-func (g *group) open(ctx context.Context, all mounts, req driver.Request) error {
+func (g *group) open(ctx context.Context, ms mounts, req driver.Request) error {
 	pool := ""
 	for _, it := range req.Items {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		m, err := openSource(all, it.Dataset)
+		m, err := openSource(ms, it.Dataset)
 		if err != nil {
 			return fmt.Errorf("%s: %w", it.Dataset, err)
 		}
@@ -69,7 +70,7 @@ func (g *group) open(ctx context.Context, all mounts, req driver.Request) error 
 			return fmt.Errorf("%s: is on the file system %s, not on %s", it.Dataset, m.pool, pool)
 		}
 		whole := slices.ContainsFunc(it.Volumes, func(v driver.Volume) bool { return v.Path == "." })
-		if m.home, err = all.home(m.dev, m.inside, whole); err != nil {
+		if m.home, err = ms.home(m.dev, m.inside, whole); err != nil {
 			return fmt.Errorf("%s: %w", it.Dataset, err)
 		}
 	}
@@ -77,7 +78,7 @@ func (g *group) open(ctx context.Context, all mounts, req driver.Request) error 
 }
 
 // openSource opens the top of a subvolume.
-func openSource(all mounts, ds driver.Dataset) (*member, error) {
+func openSource(ms mounts, ds driver.Dataset) (*member, error) {
 	real, err := filepath.EvalSymlinks(ds.Name)
 	if err != nil {
 		return nil, err
@@ -90,13 +91,13 @@ func openSource(all mounts, ds driver.Dataset) (*member, error) {
 		return nil, err
 	}
 	m := &member{ds: ds, src: src}
-	if err := m.look(all, real); err != nil {
+	if err := m.look(ms, real); err != nil {
 		return nil, errors.Join(err, src.Close())
 	}
 	return m, nil
 }
 
-func (m *member) look(all mounts, at string) error {
+func (m *member) look(ms mounts, at string) error {
 	var st unix.Stat_t
 	if err := errors.Join(unix.Fstat(int(m.src.Fd()), &st), onBtrfs(m.src)); err != nil {
 		return err
@@ -112,8 +113,8 @@ func (m *member) look(all mounts, at string) error {
 	if m.pool, err = fsUUID(m.src); err != nil {
 		return err
 	}
-	via, inside, err := all.containing(at)
-	m.dev, m.inside = via.dev, inside
+	via, inside, err := mountinfo.Containing(ms.all, at)
+	m.dev, m.inside = via.Dev, inside
 	return err
 }
 
@@ -137,7 +138,7 @@ func (g *group) intend(ctx context.Context) error {
 	defer g.unlock()
 	var all []write
 	for _, m := range g.members {
-		if err := m.claim(g.stores[m.home.place()]); err != nil {
+		if err := m.claim(g.stores[topOf(m.home)]); err != nil {
 			return err
 		}
 		all = append(all, write{m.dir, m.record})
@@ -155,14 +156,14 @@ func (g *group) intend(ctx context.Context) error {
 func (g *group) openStores(ctx context.Context) error {
 	g.stores = map[place]*os.File{}
 	for _, m := range g.members {
-		if g.stores[m.home.place()] != nil {
+		if g.stores[topOf(m.home)] != nil {
 			continue
 		}
-		store, err := makeStore(m.home.point)
+		store, err := makeStore(m.home.Point)
 		if err != nil {
 			return err
 		}
-		g.stores[m.home.place()] = store
+		g.stores[topOf(m.home)] = store
 	}
 	return lockAll(ctx, g.stores)
 }

@@ -104,8 +104,7 @@ func (r record) check() error {
 		}
 	}
 	for _, v := range r.Volumes {
-		_, inside := below(".", v.Path)
-		inside = inside || !strings.HasPrefix(v.Path+"/", "../") && !path.IsAbs(v.Path)
+		inside := !strings.HasPrefix(v.Path+"/", "../") && !path.IsAbs(v.Path)
 		if v.Name == "" || !text(v.Name) || !text(v.Path) || path.Clean(v.Path) != v.Path || !inside {
 			return fmt.Errorf("volume %q at %q", v.Name, v.Path)
 		}

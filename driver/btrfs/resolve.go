@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Resolve implements driver.Taker. The path may lead through symbolic links, and to a directory or a file.
@@ -25,12 +26,12 @@ func (d *Driver) Resolve(ctx context.Context, path string) (driver.Place, error)
 
 // located is where a path lies.
 type located struct {
-	file   *os.File // what is there
-	real   string   // its path without symbolic links
-	all    mounts   // of every kind
-	mounts mounts   // of Btrfs
-	via    mount    // through which the path leads
-	inside string   // the path from the top of the file system
+	file   *os.File          // what is there
+	real   string            // its path without symbolic links
+	all    []mountinfo.Mount // of every kind
+	mounts mounts            // of Btrfs
+	via    mountinfo.Mount   // through which the path leads
+	inside string            // the path from the top of the file system
 	subvol subvol
 	top    string // the subvolume's path from the top of the file system
 	rel    string // the path inside the subvolume
@@ -83,11 +84,11 @@ func statBtrfs(path string) error {
 
 func (at *located) locate() error {
 	var err error
-	if at.all, err = readMounts(); err != nil {
+	if at.all, err = mountinfo.Read(); err != nil {
 		return err
 	}
-	at.mounts = at.all.btrfs()
-	if at.via, at.inside, err = at.all.containing(at.real); err != nil {
+	at.mounts = mountsOf(at.all)
+	if at.via, at.inside, err = mountinfo.Containing(at.all, at.real); err != nil {
 		return err
 	}
 	if at.subvol, err = infoOf(at.file); err != nil {
@@ -97,11 +98,11 @@ func (at *located) locate() error {
 		return err
 	}
 	var ok bool
-	if at.rel, ok = below(at.top, at.inside); !ok {
+	if at.rel, ok = mountinfo.Below(at.top, at.inside); !ok {
 		return fmt.Errorf("lies at %s of the file system, but its subvolume at %s", at.inside, at.top)
 	}
-	if at.name, at.named = at.mounts.name(at.via.dev, at.top); !at.named {
-		at.name = at.via.point
+	if at.name, at.named = at.mounts.name(at.via.Dev, at.top); !at.named {
+		at.name = at.via.Point
 	}
 	at.pool, err = fsUUID(at.file)
 	return err

@@ -115,7 +115,7 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 
 // free is ErrBusy for a snapshot that is pinned or mounted.
 func (p *spot) free(busy func(place) bool) error {
-	if busy(place{p.mount.dev, p.inside}) {
+	if busy(p.at) {
 		return fmt.Errorf("mounted: %w", driver.ErrBusy)
 	}
 	return p.pinned()

@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // spot is a snapshot that a caller named, found again and opened in its store.
 type spot struct {
 	asked  driver.Snapshot
 	dir    *os.File // of the snapshot; nil if it is gone
-	mount  mount
-	inside string // the snapshot's path from the top of the file system
+	at     place    // of the snapshot
 	record record
 	info   subvol
 }
 
 // stores are the stores of the snapshots of one call, open and locked.
 type stores struct {
-	mounts mounts
+	mounts []mountinfo.Mount
 	open   map[place]*os.File
 	places map[string]place    // by the path of the store
 	keys   map[string]*os.File // by path
@@ -36,7 +36,7 @@ func newStores(ctx context.Context) (*stores, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	all, err := readMounts()
+	all, err := mountinfo.Read()
 	return &stores{
 		mounts: all, open: map[place]*os.File{}, places: map[string]place{}, keys: map[string]*os.File{},
 	}, err
@@ -102,25 +102,25 @@ func (st *stores) add(s driver.Snapshot) error {
 		return err
 	}
 	defer func() { _ = top.Close() }()
-	m, inside, err := st.mounts.containing(top.Name())
+	m, inside, err := mountinfo.Containing(st.mounts, top.Name())
 	if err == nil {
 		err = onBtrfs(top)
 	}
 	if err != nil {
 		return err
 	}
-	if inside != m.root {
+	if inside != m.Root {
 		return fmt.Errorf("is not at the top of a mount: %w", driver.ErrForeign)
 	}
-	st.places[at] = m.place()
-	if st.open[m.place()] != nil {
+	st.places[at] = topOf(m)
+	if st.open[topOf(m)] != nil {
 		return nil
 	}
 	store, err := openPrivate(top, storeName)
 	if err != nil {
 		return err
 	}
-	st.open[m.place()] = store
+	st.open[topOf(m)] = store
 	return nil
 }
 
@@ -161,8 +161,9 @@ func (st *stores) find(s driver.Snapshot) (*spot, error) {
 		return nil, err
 	}
 	at := st.places[filepath.Dir(key.Name())]
-	p := &spot{asked: s, dir: dir, inside: filepath.Join(at.inside, storeName, filepath.Base(key.Name()), filepath.Base(s.Name))}
-	p.mount.dev = at.dev
+	p := &spot{asked: s, dir: dir, at: place{
+		at.dev, filepath.Join(at.inside, storeName, filepath.Base(key.Name()), filepath.Base(s.Name)),
+	}}
 	if err := p.check(key); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 const (
@@ -59,43 +60,43 @@ var (
 // home is the mount at whose top the snapshots of the subvolume at inside lie: the nearest whole mount above it. If that
 // would be in the volume itself (all of the subvolume is one, and its top that of the mount) it is, of the file system's
 // other whole mounts, the one nearest to the file system's top.
-func (all mounts) home(dev, inside string, isAll bool) (mount, error) {
-	var best *mount
+func (ms mounts) home(dev, inside string, isAll bool) (mountinfo.Mount, error) {
+	var best *mountinfo.Mount
 	err := errNoHome
-	for _, m := range all {
-		_, within := below(inside, m.root)
-		if m.dev != dev || !m.whole || within && (isAll || m.root != inside) {
+	for _, m := range ms.whole {
+		_, within := mountinfo.Below(inside, m.Root)
+		if m.Dev != dev || within && (isAll || m.Root != inside) {
 			continue
 		}
-		if m.has("ro") {
+		if slices.Contains(m.Options, "ro") {
 			err = errReadOnly
 			continue
 		}
-		if best == nil || m.nearer(inside, *best) {
+		if best == nil || nearer(inside, m, *best) {
 			best = &m
 		}
 	}
 	if best == nil {
-		return mount{}, err
+		return mountinfo.Mount{}, err
 	}
 	return *best, nil
 }
 
 // nearer reports whether the snapshots of what lies at inside belong rather to the top of m than to that of o.
-func (m mount) nearer(inside string, o mount) bool {
-	_, above := below(m.root, inside)
-	_, aboveO := below(o.root, inside)
+func nearer(inside string, m, o mountinfo.Mount) bool {
+	_, above := mountinfo.Below(m.Root, inside)
+	_, aboveO := mountinfo.Below(o.Root, inside)
 	if above != aboveO {
 		return above
 	}
 	if above {
-		return len(m.root) > len(o.root)
+		return len(m.Root) > len(o.Root)
 	}
-	return len(m.root) < len(o.root)
+	return len(m.Root) < len(o.Root)
 }
 
 // isVolume reports whether Docker itself mounted this for a volume: DATA-ROOT/volumes/NAME/_data.
-func isVolume(m mount) bool { return path.Base(m.point) == "_data" }
+func isVolume(m mountinfo.Mount) bool { return path.Base(m.Point) == "_data" }
 
 // openDir opens a directory, never through a symbolic link at its end.
 func openDir(at string) (*os.File, error) {

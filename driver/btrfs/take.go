@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // takers make snapshots at a time. Snapshots that are asked for together share a transaction of the file system: 50 idle
@@ -40,9 +41,9 @@ type member struct {
 	id     uint64   // its st_dev, which no other subvolume has
 	info   subvol
 	pool   string
-	dev    string // of the file system, see mount
+	dev    string // of the file system, see mountinfo.Mount
 	inside string // its path from the top of the file system
-	home   mount
+	home   mountinfo.Mount
 	dir    *os.File // where the snapshot will be
 
 	intended bool

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // wants are the datasets that were asked for; nil is all of them.
@@ -12,7 +13,7 @@ type wants struct {
 	names  map[string]driver.Dataset
 }
 
-func wanted(all mounts, ds []driver.Dataset) (*wants, error) {
+func wanted(ms mounts, ds []driver.Dataset) (*wants, error) {
 	if len(ds) == 0 {
 		return nil, nil
 	}
@@ -22,8 +23,8 @@ func wanted(all mounts, ds []driver.Dataset) (*wants, error) {
 			return nil, fmt.Errorf("%s: %w", one, driver.ErrNotSupported)
 		}
 		w.names[one.Name] = one
-		if m, inside, err := all.containing(one.Name); err == nil {
-			w.places[place{m.dev, inside}] = one
+		if m, inside, err := mountinfo.Containing(ms.all, one.Name); err == nil {
+			w.places[place{m.Dev, inside}] = one
 		}
 	}
 	return w, nil
