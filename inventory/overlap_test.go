@@ -48,45 +48,6 @@ func TestOverlapIsAPrefixOfElements(t *testing.T) {
 	})
 }
 
-func FuzzOverlap(f *testing.F) {
-	f.Add("/srv/a", "/srv/ab")
-	f.Fuzz(func(t *testing.T, a, b string) {
-		a, b = filepath.Join("/", a), filepath.Join("/", b)
-		rel, err := filepath.Rel(a, b)
-		want := err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
-		if got := inside(b, a); got != want {
-			t.Fatalf("inside(%q, %q) = %v, want %v", b, a, got, want)
-		}
-	})
-}
-
-func FuzzParseMounts(f *testing.F) {
-	f.Add("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		m, err := parseMounts(strings.NewReader(text))
-		if err == nil && len(m) > strings.Count(text, "\n")+1 {
-			t.Fatalf("%d mounts of %q", len(m), text)
-		}
-	})
-}
-
-func TestParseMounts(t *testing.T) {
-	got, err := parseMounts(strings.NewReader(`36 35 0:45 /@data\040x /srv/with\040space\134n rw - btrfs /dev/sdb rw
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := mounts{36: {device: "0:45", root: "/@data x", point: `/srv/with space\n`}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(mount{})); diff != "" {
-		t.Error(diff)
-	}
-	for _, bad := range []string{"1 2 3\n", "x 35 98:0 / /mnt\n"} {
-		if _, err := parseMounts(strings.NewReader(bad)); err == nil {
-			t.Errorf("%q was accepted", bad)
-		}
-	}
-}
-
 func TestNear(t *testing.T) {
 	all := []string{"pyaleph_pyaleph-postgres", "pyaleph_pyaleph-ipfs", "pyaleph-postgres-1", "other", "x"}
 	for name, want := range map[string][]string{

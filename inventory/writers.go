@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // Writer is a running container that can write to paths of an app.
@@ -31,13 +32,13 @@ func Writers(ctx context.Context, d Docker, paths []string) ([]Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, err := hostMounts()
+	host, err := mountinfo.Read()
 	if err != nil {
 		return nil, err
 	}
 	watched := make([]place, 0, len(paths))
 	for _, p := range paths {
-		watched = append(watched, host.locate(p))
+		watched = append(watched, locate(p, host))
 	}
 	var writers []Writer
 	for _, c := range containers {
@@ -64,16 +65,16 @@ func writer(c docker.Container, writes []string) Writer {
 
 // writable are the places on this host that a container can write to. A volume that its options bind elsewhere counts
 // there too: what the engine tells of the mount is only where it shows that volume.
-func writable(c docker.Container, volumes []docker.Volume, host mounts) []place {
+func writable(c docker.Container, volumes []docker.Volume, host []mountinfo.Mount) []place {
 	var places []place
 	for _, m := range c.Mounts {
 		if !m.RW || m.Source == "" || m.Type == "tmpfs" {
 			continue
 		}
-		places = append(places, host.locate(m.Source))
+		places = append(places, locate(m.Source, host))
 		for _, v := range volumes {
 			if m.Name != "" && v.Name == m.Name && isBind(v.Options) {
-				places = append(places, host.locate(v.Options["device"]))
+				places = append(places, locate(v.Options["device"], host))
 			}
 		}
 	}

@@ -1,12 +1,10 @@
 package testhost
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // unmountBelow unmounts whatever is mounted below dir, the last first. What is still in use is taken out of sight, which
@@ -30,34 +28,11 @@ func unmountBelow(dir string) error {
 
 // mountsBelow are the mount points below dir, in the order in which they were mounted.
 func mountsBelow(dir string) (found []string, err error) {
-	table, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	for line := range strings.Lines(string(table)) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			return nil, errors.New("/proc/self/mountinfo has a line that is too short")
-		}
-		if at := unescape(fields[4]); strings.HasPrefix(at, dir+"/") {
-			found = append(found, at)
+	all, err := mountinfo.Read()
+	for _, m := range all {
+		if rel, in := mountinfo.Below(dir, m.Point); in && rel != "." {
+			found = append(found, m.Point)
 		}
 	}
-	return found, nil
-}
-
-// unescape undoes what the kernel does to white space and backslashes in paths: "\040".
-func unescape(path string) string {
-	var out strings.Builder
-	for i := 0; i < len(path); i++ {
-		if path[i] == '\\' && i+3 < len(path) {
-			if c, err := strconv.ParseUint(path[i+1:i+4], 8, 8); err == nil {
-				out.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		out.WriteByte(path[i])
-	}
-	return out.String()
+	return found, err
 }

@@ -89,13 +89,3 @@ func TestSlow(t *testing.T) {
 		}
 	}
 }
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{
-		"/a": "/a", `/a\040b`: "/a b", `/\134\011`: "/\\\t", `/a\0`: `/a\0`, `/a\09x`: `/a\09x`, "": "",
-	} {
-		if got := unescape(in); got != want {
-			t.Errorf("unescape(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
