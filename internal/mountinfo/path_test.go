@@ -96,11 +96,12 @@ func TestMounted(t *testing.T) {
 	}
 }
 
+// TestNamespaces: a namespace with two processes in it is one.
 func TestNamespaces(t *testing.T) {
 	top := testhost.Btrfs(t, 128<<20)
 	at := filepath.Join(top, odd)
 	must(t, os.Mkdir(at, 0o755))
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t tmpfs elsewhere "$1" && echo && read -r _`, "sh", at)
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount -t tmpfs elsewhere "$1" && (echo && exec cat); :`, "sh", at)
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()
@@ -117,7 +118,7 @@ func TestNamespaces(t *testing.T) {
 		t.Errorf("found in %d namespaces, what is below it in %d", found, seen)
 	}
 	must(t, in.Close())
-	_ = cmd.Wait() // read had nothing to read
+	must(t, cmd.Wait())
 	if found := count(t, elsewhere); found != 0 {
 		t.Errorf("then still in %d", found)
 	}
