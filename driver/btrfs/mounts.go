@@ -13,17 +13,17 @@ import (
 // place is where something lies on a file system, the same by whatever mount it is reached.
 type place struct{ dev, inside string }
 
-// topOf is the mount's top.
+// topOf is the place of the mount's top.
 func topOf(m mountinfo.Mount) place { return place{m.Dev, m.Root} }
 
 // mounts are the Btrfs mounts that can be reached: not hidden under another mount, not of a deleted subvolume, and not of
 // one of our own snapshots.
 //
-// They are whole if mount(8) could make them from the disk alone. Bind mounts of directories are not: they come and go.
+// Whole are those that mount(8) could make from the disk alone. Bind mounts of directories are not: they come and go.
 // dockerd mounts its data root on itself, and a volume's device on the volume, for as long as somebody uses it.
 type mounts struct {
 	all   []mountinfo.Mount
-	whole []mountinfo.Mount // some of them
+	whole []mountinfo.Mount
 }
 
 func mountsOf(all []mountinfo.Mount) mounts {
