@@ -243,14 +243,16 @@ func benchSet(b *testing.B, i int, datasets []driver.Dataset) {
 		b.Fatal(err)
 	}
 	for _, m := range g.members {
-		r := m.record
-		r.GUID, r.Sealed, r.Consistency, r.Taken = m.out.GUID, true, "frozen", m.out.Taken.UTC()
-		text, err := r.encode()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(m.dir.Name(), m.name()+sealedExt), text, 0o600); err != nil {
-			b.Fatal(err)
+		sealed := m.record
+		sealed.GUID, sealed.Sealed, sealed.Consistency, sealed.Taken = m.out.GUID, true, "frozen", m.out.Taken.UTC()
+		for _, r := range []record{m.record, sealed} {
+			text, err := r.encode()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(m.dir.Name(), m.name()+r.ext()), text, 0o600); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 	if err := g.Close(b.Context()); err != nil {
