@@ -63,25 +63,22 @@ func poolFindings(ctx context.Context, v lv) ([]driver.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	extends, err := autoextends(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if p.virtual, err = virtualSize(ctx, v); err != nil {
 		return nil, err
 	}
-	return p.findings(v.VG+"/"+v.Pool, extends), nil
+	return p.findings(v.VG + "/" + v.Pool), nil
 }
 
-func (p pool) findings(name string, extends bool) []driver.Finding {
+func (p pool) findings(name string) []driver.Finding {
 	var out []driver.Finding
 	if err := p.roomy(); err != nil {
 		out = append(out, finding(driver.Error, p.mend(name), "thin pool %s: %v", name, err))
-	} else if p.data > poolWarning || p.metadata > poolWarning {
+	} else if p.data > p.dataLimit()-poolMargin || p.metadata > p.metadataLimit()-poolMargin {
 		out = append(out, finding(driver.Warning, p.mend(name),
-			"thin pool %s: data is %.0f %% full, metadata %.0f %%; from %g %% on no set is taken", name, p.data, p.metadata, poolLimit))
+			"thin pool %s: data is %.0f %% full, metadata %.0f %%; no set is taken from %.4g %% and %.4g %% on",
+			name, p.data, p.metadata, p.dataLimit(), p.metadataLimit()))
 	}
-	if p.virtual > p.size && !extends {
+	if p.virtual > p.size && p.extendAt >= 100 {
 		out = append(out, finding(driver.Warning,
 			"set activation/thin_pool_autoextend_threshold in /etc/lvm/lvm.conf to 70, keep dmeventd running and space in the volume group",
 			"thin pool %s has %d bytes for volumes of %d bytes, and is not extended by itself", name, p.size, p.virtual))
@@ -103,24 +100,10 @@ func (p pool) findings(name string, extends bool) []driver.Finding {
 
 // mend of a pool that is too full.
 func (p pool) mend(name string) string {
-	if p.metadata > p.data {
+	if p.metadata-p.metadataLimit() > p.data-p.dataLimit() {
 		return "lvextend --poolmetadatasize +SIZE " + name + ", or keep fewer snapshots"
 	}
 	return "lvextend -L +SIZE " + name + ", or keep fewer snapshots"
-}
-
-// autoextends reports whether dmeventd is to extend pools that become full.
-func autoextends(ctx context.Context) (bool, error) {
-	text, err := ask(ctx, "lvmconfig", "--typeconfig", "full", "activation/thin_pool_autoextend_threshold")
-	if err != nil {
-		return false, err
-	}
-	_, value, _ := strings.Cut(strings.TrimSpace(string(text)), "=")
-	percent, err := strconv.Atoi(value)
-	if err != nil {
-		return false, fmt.Errorf("activation/thin_pool_autoextend_threshold: %w", err)
-	}
-	return percent < 100, nil
 }
 
 // virtualSize is what the volumes of a pool could hold. Snapshots of ours do not grow by themselves.

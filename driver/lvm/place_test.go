@@ -120,5 +120,3 @@ func TestFullPool(t *testing.T) {
 		t.Errorf("listed %+v", got)
 	}
 }
-
-// The metadata is filled by snapshots whose origin is overwritten, which splits what they share.

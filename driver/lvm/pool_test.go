@@ -36,7 +36,8 @@ const lean = "backup{archive=0 backup=0} activation{monitoring=0}"
 // size of a thin pool, in MiB.
 type size struct{ disk, data, metadata int }
 
-func newPool(t testing.TB, s size) *storage {
+// newPool takes further options of vgcreate.
+func newPool(t testing.TB, s size, options ...string) *storage {
 	t.Helper()
 	st := &storage{vg: fmt.Sprintf("vs-%d-%d", os.Getpid(), counter.Add(1)), pool: "thin-pool", top: t.TempDir()}
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -44,7 +45,7 @@ func newPool(t testing.TB, s size) *storage {
 	must(t, os.Truncate(disk, int64(s.disk)<<20))
 	st.loop = run(t, "losetup", "--find", "--show", disk)
 	t.Cleanup(func() { run(t, "losetup", "--detach", st.loop) })
-	run(t, "vgcreate", "--quiet", "--config", lean, st.vg, st.loop)
+	run(t, append([]string{"vgcreate", "--quiet", "--config", lean, st.vg, st.loop}, options...)...)
 	t.Cleanup(func() { run(t, "vgremove", "--quiet", "-ff", "-y", "--config", lean, st.vg) })
 	run(t, "lvcreate", "--config", lean, "--type", "thin-pool", "-L", mib(s.data), "--poolmetadatasize", mib(s.metadata),
 		"-n", st.pool, st.vg)

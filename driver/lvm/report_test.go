@@ -41,7 +41,7 @@ func TestPartialGroupIsAnError(t *testing.T) {
 }
 
 func poolReport(data, metadata string) string {
-	return `{"report":[{"lv":[{"lv_size":"1000","vg_mda_free":"516608","vg_mda_size":"1044480","lv_when_full":"queue",` +
+	return `{"report":[{"lv":[{"lv_size":"1000","lv_metadata_size":"1073741824","vg_mda_free":"516608","vg_mda_size":"1044480","lv_when_full":"queue",` +
 		`"lv_health_status":"","data_percent":"` + data + `","metadata_percent":"` + metadata + `"}]}]}`
 }
 
@@ -62,15 +62,16 @@ func TestPool(t *testing.T) {
 		if got := p.space(); got.TotalBytes != 1000 || got.FreeBytes > c.free || got.FreeBytes+1 < c.free {
 			t.Errorf("%s: %+v, want %d free", name, got, c.free)
 		}
+		p.extendAt = 100
 		if err := p.roomy(); (err == nil) != c.roomy || err != nil && !errors.Is(err, driver.ErrNoSpace) {
 			t.Errorf("%s: %v", name, err)
 		}
 		levels := map[driver.Level]bool{}
-		for _, f := range p.findings("vg/pool", false) {
+		for _, f := range p.findings("vg/pool") {
 			levels[f.Level] = true
 		}
 		if levels[driver.Error] == c.roomy {
-			t.Errorf("%s: %v", name, p.findings("vg/pool", false))
+			t.Errorf("%s: %v", name, p.findings("vg/pool"))
 		}
 	}
 	for _, bad := range []string{poolReport("", ""), poolReport("NaN", "1"), poolReport("1", "-1"), poolReport("1", "101"), "{}"} {
@@ -80,12 +81,46 @@ func TestPool(t *testing.T) {
 	}
 }
 
+// TestPoolLimits has the limits at which LVM itself makes no snapshot any more.
+func TestPoolLimits(t *testing.T) {
+	for _, c := range []struct {
+		metaSize       uint64
+		extendAt       float64
+		data, metadata float64
+	}{
+		{2 << 20, 100, 95, 75},
+		{16 << 20, 100, 95, 75},
+		{32 << 20, 100, 95, 87.5},
+		{1 << 30, 100, 95, 95},
+		{1 << 30, 70, 70, 70},
+		{2 << 20, 80, 80, 75},
+		{0, 100, 95, 75},
+	} {
+		p := pool{metaSize: c.metaSize, extendAt: c.extendAt}
+		if data, metadata := p.dataLimit(), p.metadataLimit(); data != c.data || metadata != c.metadata {
+			t.Errorf("%d bytes of metadata, extended at %g: %g and %g, want %g and %g", c.metaSize, c.extendAt, data, metadata, c.data, c.metadata)
+		}
+		for _, one := range []struct {
+			pool  pool
+			roomy bool
+		}{
+			{pool{metaSize: c.metaSize, extendAt: c.extendAt, data: c.data, metadata: c.metadata - 0.01}, true},
+			{pool{metaSize: c.metaSize, extendAt: c.extendAt, data: c.data + 0.01}, false},
+			{pool{metaSize: c.metaSize, extendAt: c.extendAt, metadata: c.metadata}, false},
+		} {
+			if err := one.pool.roomy(); (err == nil) != one.roomy {
+				t.Errorf("%+v: %v", one.pool, err)
+			}
+		}
+	}
+}
+
 func TestGroupThatDoesNotFit(t *testing.T) {
 	g := &group{vg: "vg", pool: "pool", members: []*member{{tags: []string{strings.Repeat("x", 900)}}}}
-	if err := g.fits(pool{size: 1, groupFree: 1000}); !errors.Is(err, driver.ErrNoSpace) {
+	if err := g.fits(pool{size: 1, extendAt: 100, groupFree: 1000}); !errors.Is(err, driver.ErrNoSpace) {
 		t.Error(err)
 	}
-	if err := g.fits(pool{size: 1, groupFree: 10000}); err != nil {
+	if err := g.fits(pool{size: 1, extendAt: 100, groupFree: 10000}); err != nil {
 		t.Error(err)
 	}
 }
