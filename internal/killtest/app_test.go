@@ -49,10 +49,16 @@ type host struct {
 func newHost(t *testing.T, flags ...string) *host {
 	t.Helper()
 	pool := testhost.StartStorage(t, poolSize)
-	e := testhost.StartEngine(t, pool.DockerRoot(), flags...)
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
+	return hostOn(t, pool, builtDir(), flags...)
+}
+
+// hostOn is newHost on a pool that there is, with the programs of a directory.
+func hostOn(t *testing.T, pool *testhost.Pool, bin string, flags ...string) *host {
+	t.Helper()
+	e := testhost.StartEngine(t, pool.DockerRoot(), flags...)
 	if _, err := e.Image(); err != nil { // once, before several apps want it
 		t.Fatal(err)
 	}
@@ -61,7 +67,7 @@ func newHost(t *testing.T, flags ...string) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	return &host{Engine: e, client: client, storage: storageOn(pool), bin: builtDir()}
+	return &host{Engine: e, client: client, storage: storageOn(pool), bin: bin}
 }
 
 // app is three volumes, each a dataset, and four containers: "one" writes the same number to a and then to b, "two" to b
@@ -84,8 +90,15 @@ func newApp(t *testing.T, h *host, name string) *app {
 		host: h, name: name, dir: dir, config: filepath.Join(dir, "volsnap.yaml"),
 		state: filepath.Join(dir, "state"), run: filepath.Join(dir, "run"),
 	}
+	a.build(t)
+	return a
+}
+
+// build makes the volumes, the containers and the configuration.
+func (a *app) build(t *testing.T) {
+	t.Helper()
 	for _, v := range []string{"a", "b", "c"} {
-		if err := h.storage.MakeDataset(t.Context(), a.volume(v)); err != nil {
+		if err := a.storage.MakeDataset(t.Context(), a.volume(v)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,7 +108,6 @@ func newApp(t *testing.T, h *host, name string) *app {
 	a.Run(t, a.of("resting"), testhost.RunOptions{Flags: []string{"-v", a.of("c") + ":/c"}})
 	a.Docker(t, "pause", a.of("resting"))
 	a.configure(t, quickFreeze)
-	return a
 }
 
 func (a *app) of(part string) string { return a.name + "-" + part }

@@ -13,7 +13,7 @@ import (
 )
 
 // built makes the programs in builtDir, once.
-var built = sync.OnceValue(build)
+var built = sync.OnceValue(func() error { return buildIn(builtDir()) })
 
 // parallel is how many tests run side by side, whatever the number of processors: most of their time they wait for a
 // dead-man, who watches for late pauses for some seconds.
@@ -39,8 +39,7 @@ func builtDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("volsnap-killtest-%d", os.Getpid()))
 }
 
-func build() error {
-	dir := builtDir()
+func buildIn(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
