@@ -136,12 +136,22 @@ func (r Request) Check(kind string) error {
 
 // Group is a prepared group of snapshots of one pool.
 type Group interface {
-	// Take makes all of the snapshots, unsealed, and returns them in the order of the request's items. It runs while
-	// writers are frozen and does nothing that Prepare could have done. On error what it made may still be there,
-	// unsealed; Snapshots lists it.
-	Take(ctx context.Context) ([]Snapshot, error)
+	// Take makes all of the snapshots, unsealed. It runs while writers are frozen and does nothing that Prepare could have
+	// done, or Made can do. On error what it made may still be there, unsealed; Snapshots lists it.
+	Take(ctx context.Context) error
+	// Made looks at what Take made, and returns it in the order of the request's items. ErrNotFound and ErrForeign: one of
+	// them is not there, or not what was asked for.
+	Made(ctx context.Context) ([]Snapshot, error)
 	// Close releases what Prepare holds and removes the records of snapshots that were not made. Closing twice is harmless.
 	Close(ctx context.Context) error
+}
+
+// Take makes the snapshots of a group and looks at them, for callers that hold nobody up.
+func Take(ctx context.Context, g Group) ([]Snapshot, error) {
+	if err := g.Take(ctx); err != nil {
+		return nil, err
+	}
+	return g.Made(ctx)
 }
 
 // Lister finds snapshots.
@@ -155,7 +165,6 @@ type Lister interface {
 type Pruner interface {
 	Lister
 	// Unseal marks snapshots as about to be destroyed, durably, so that what a killed Destroy leaves is known as left over.
-	// ErrBusy and ErrForeign: one of them could not be destroyed, and none was unsealed.
 	// One that is already gone is no error. ErrBusy (pinned) and ErrForeign: nothing of that one's set was unsealed; the
 	// others were.
 	Unseal(ctx context.Context, s ...Snapshot) error

@@ -91,6 +91,9 @@ func (t *taking) run(ctx context.Context, opt TakeOptions) (*snapset.Manifest, e
 	if err := t.freeze(ctx); err != nil {
 		return nil, err
 	}
+	if err := t.look(ctx); err != nil {
+		return nil, err
+	}
 	happened, err := t.happened(ctx)
 	if err != nil {
 		return nil, err
@@ -162,22 +165,27 @@ func (t *taking) deadMan(ctx context.Context) (*quiesce.DeadMan, error) {
 
 // take makes the snapshots. Nothing else is done here: the writers are waiting.
 func (t *taking) take(ctx context.Context) error {
-	taken := make([][]driver.Snapshot, len(t.groups))
 	g, ctx := errgroup.WithContext(ctx)
 	if !t.plan.covering {
 		g.SetLimit(1)
 	}
-	for i, group := range t.groups {
-		g.Go(func() (err error) {
-			taken[i], err = group.Take(ctx)
-			return err
-		})
+	for _, group := range t.groups {
+		g.Go(func() error { return group.Take(ctx) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("make snapshots: %w", err)
 	}
 	t.last = time.Now()
-	for _, snaps := range taken {
+	return nil
+}
+
+// look finds out, after the thaw, what the snapshots are.
+func (t *taking) look(ctx context.Context) error {
+	for _, g := range t.groups {
+		snaps, err := g.Made(ctx)
+		if err != nil {
+			return fmt.Errorf("make snapshots: %w", err)
+		}
 		t.snaps = append(t.snaps, snaps...)
 	}
 	slices.SortFunc(t.snaps, func(a, b driver.Snapshot) int { return a.Member - b.Member })

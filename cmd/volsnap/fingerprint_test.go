@@ -119,7 +119,7 @@ func takeSet(app string, when time.Time, dirs ...string) (driver.SetID, error) {
 	if err != nil {
 		return "", err
 	}
-	snaps, err := g.Take(ctx)
+	snaps, err := driver.Take(ctx, g)
 	if err := errors.Join(err, g.Close(ctx)); err != nil {
 		return "", err
 	}

@@ -69,7 +69,7 @@ func TestFullFileSystem(t *testing.T) {
 			full++
 			break
 		}
-		_, err = g.Take(t.Context())
+		_, err = driver.Take(t.Context(), g)
 		noSpace("Take", err)
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)

@@ -35,7 +35,7 @@ func TestPowerCut(t *testing.T) {
 	}
 	g, err := d.Prepare(t.Context(), requestOf(t, 1, ds))
 	cut(err)
-	snaps, err := g.Take(t.Context())
+	snaps, err := driver.Take(t.Context(), g)
 	cut(errors.Join(err, g.Close(t.Context())))
 	cut(d.Seal(t.Context(), "frozen", snaps...))
 	cut(d.Pin(t.Context(), snaps[0], "keep"))

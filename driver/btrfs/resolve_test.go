@@ -255,7 +255,7 @@ func takeAndSeal(t testing.TB, d driver.Driver, req driver.Request) []driver.Sna
 	if err != nil {
 		t.Fatal(err)
 	}
-	snaps, err := g.Take(t.Context())
+	snaps, err := driver.Take(t.Context(), g)
 	if err := errors.Join(err, g.Close(t.Context()), d.Seal(t.Context(), "frozen", snaps...)); err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ func TestOrphanedRecordsAreSwept(t *testing.T) {
 	if err := second.Close(t.Context()); err != nil || records() != 1 {
 		t.Fatalf("%d records beside a group that is under way, want its one; %v", records(), err)
 	}
-	snaps, err := living.Take(t.Context())
+	snaps, err := driver.Take(t.Context(), living)
 	if err := errors.Join(err, living.Close(t.Context()), d.Seal(t.Context(), "frozen", snaps...)); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestDatasetReplacedBeforeTake(t *testing.T) {
 	if err := errors.Join(os.Rename(b.Name, b.Name+".old"), os.Rename(a.Name, b.Name)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.Take(t.Context()); err == nil || !strings.Contains(err.Error(), "replaced") {
+	if _, err := driver.Take(t.Context(), g); err == nil || !strings.Contains(err.Error(), "replaced") {
 		t.Errorf("Take: %v", err)
 	}
 	if err := g.Close(t.Context()); err != nil {

@@ -26,7 +26,7 @@ type group struct {
 	set     driver.SetID
 	members []*member
 	stores  map[place]*os.File // by the top that they are in
-	taken   bool
+	used    bool
 	closed  bool
 
 	processors int // that Prepare added
@@ -48,17 +48,17 @@ type member struct {
 
 	intended bool
 	made     bool // by us, or there may be one by us
-	out      driver.Snapshot
+	taken    time.Time
 }
 
 func (m *member) name() string { return m.Set.SnapshotName() }
 
 // Take implements driver.Group.
-func (g *group) Take(ctx context.Context) ([]driver.Snapshot, error) {
-	if g.taken || g.closed {
-		return nil, fmt.Errorf("take %s: the group was used before", g.set)
+func (g *group) Take(ctx context.Context) error {
+	if g.used || g.closed {
+		return fmt.Errorf("take %s: the group was used before", g.set)
 	}
-	g.taken = true
+	g.used = true
 	var eg errgroup.Group
 	eg.SetLimit(cmp.Or(g.parallel, takers))
 	for _, m := range g.members {
@@ -69,14 +69,7 @@ func (g *group) Take(ctx context.Context) ([]driver.Snapshot, error) {
 			return nil
 		})
 	}
-	if err := eg.Wait(); err != nil {
-		return nil, err
-	}
-	out := make([]driver.Snapshot, len(g.members))
-	for i, m := range g.members {
-		out[i] = m.out
-	}
-	return out, nil
+	return eg.Wait()
 }
 
 func (m *member) take(ctx context.Context) error {
@@ -89,19 +82,24 @@ func (m *member) take(ctx context.Context) error {
 	}
 	err := makeSnapshot(m.src, m.dir, m.name(), true)
 	m.made = !errors.Is(err, unix.EEXIST)
-	if err != nil {
-		return err
+	m.taken = time.Now()
+	return err
+}
+
+// Made implements driver.Group.
+func (g *group) Made(ctx context.Context) ([]driver.Snapshot, error) {
+	out := make([]driver.Snapshot, 0, len(g.members))
+	for _, m := range g.members {
+		info, err := m.inspect()
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", m.ds, classify(err))
+		}
+		out = append(out, driver.Snapshot{
+			Dataset: m.ds, Name: filepath.Join(m.dir.Name(), m.name()), Order: info.id, Taken: m.taken, Set: m.Set,
+			Member: m.Member, Of: m.Of, Volumes: slices.Clone(m.Volumes), GUID: info.uuid.String(),
+		})
 	}
-	taken := time.Now()
-	info, err := m.inspect()
-	if err != nil {
-		return err
-	}
-	m.out = driver.Snapshot{
-		Dataset: m.ds, Name: filepath.Join(m.dir.Name(), m.name()), Order: info.id, Taken: taken, Set: m.Set,
-		Member: m.Member, Of: m.Of, Volumes: slices.Clone(m.Volumes), GUID: info.uuid.String(),
-	}
-	return nil
+	return out, nil
 }
 
 // inspect looks at the snapshot that was just made.

@@ -73,7 +73,7 @@ func newSet(t *testing.T, d driver.Driver, sec int, ds ...driver.Dataset) []driv
 	if err != nil {
 		t.Fatal(err)
 	}
-	snaps, err := g.Take(t.Context())
+	snaps, err := driver.Take(t.Context(), g)
 	if err := errors.Join(err, g.Close(t.Context()), d.Seal(t.Context(), "frozen", snaps...)); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestKillLeavesWhatWasDone(t *testing.T) {
 		}}
 		g, err := d.Prepare(t.Context(), req)
 		if err == nil {
-			_, err = g.Take(t.Context())
+			_, err = driver.Take(t.Context(), g)
 		}
 		if !errors.Is(err, driverfake.ErrKilled) || !d.Killed() {
 			t.Errorf("killed at %d: %v", n, err)

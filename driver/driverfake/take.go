@@ -74,31 +74,47 @@ func (d *Driver) checkRequest(req driver.Request) error {
 }
 
 // Take implements driver.Group.
-func (g *group) Take(ctx context.Context) ([]driver.Snapshot, error) {
+func (g *group) Take(ctx context.Context) error {
 	d := g.d
 	if err := d.enter(ctx, "Take", g.names()...); err != nil {
-		return nil, err
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if g.taken || g.closed {
-		return nil, errors.New("take: the group was used already")
+		return errors.New("take: the group was used already")
 	}
 	g.taken = true
-	var out []driver.Snapshot
 	for _, s := range g.made {
 		if d.datasets[s.Dataset.Name] == nil {
-			return nil, fmt.Errorf("snapshot %s: %w", s.Dataset, driver.ErrNotFound)
+			return fmt.Errorf("snapshot %s: %w", s.Dataset, driver.ErrNotFound)
 		}
 		if d.snaps[s.Name] != s {
-			return nil, fmt.Errorf("snapshot %s: %w", s.Name, driver.ErrExists)
+			return fmt.Errorf("snapshot %s: %w", s.Name, driver.ErrExists)
 		}
 		err := d.effect("snapshot", s.Name, func() {
 			d.identify(s)
 			s.intent, s.Taken = false, time.Now()
 		})
 		if err != nil {
-			return nil, err
+			return err
+		}
+	}
+	return nil
+}
+
+// Made implements driver.Group.
+func (g *group) Made(ctx context.Context) ([]driver.Snapshot, error) {
+	d := g.d
+	if err := d.enter(ctx, "Made", g.names()...); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []driver.Snapshot
+	for _, s := range g.made {
+		if d.snaps[s.Name] != s || s.intent {
+			return nil, fmt.Errorf("snapshot %s: %w", s.Name, driver.ErrNotFound)
 		}
 		out = append(out, s.copy())
 	}

@@ -50,7 +50,7 @@ var oursCases = []testCase{
 		set := s.set()
 		g := s.prepare(set, ds)
 		alien, there := s.st.Foreign(s.T, ds, set.SnapshotName())
-		if _, err := g.Take(s.ctx); !errors.Is(err, driver.ErrExists) {
+		if _, err := driver.Take(s.ctx, g); !errors.Is(err, driver.ErrExists) {
 			s.Errorf("Take: %v, want ErrExists", err)
 		}
 		s.must(g.Close(s.ctx))

@@ -105,7 +105,7 @@ func (s *suite) prepare(set driver.SetID, ds ...driver.Dataset) driver.Group {
 func (s *suite) take(set driver.SetID, ds ...driver.Dataset) []driver.Snapshot {
 	s.Helper()
 	g := s.prepare(set, ds...)
-	got, err := g.Take(s.ctx)
+	got, err := driver.Take(s.ctx, g)
 	s.must(err)
 	s.must(g.Close(s.ctx))
 	return got

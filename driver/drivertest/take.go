@@ -64,8 +64,7 @@ var takeCases = []testCase{
 	}},
 	{"killed after take leaves unsealed ones that can be destroyed", func(s *suite) {
 		ds := s.dataset("killed after take", "1")
-		_, err := s.prepare(s.set(), ds).Take(s.ctx)
-		s.must(err)
+		s.must(s.prepare(s.set(), ds).Take(s.ctx))
 		s.d = s.st.Driver()
 		left := s.only(ds)
 		if left.Sealed || left.Fault != "" || left.Of != 1 {
@@ -127,7 +126,7 @@ var takeCases = []testCase{
 		g := s.prepare(s.set(), ds)
 		ctx, cancel := context.WithCancel(s.ctx)
 		cancel()
-		if _, err := g.Take(ctx); !errors.Is(err, context.Canceled) {
+		if _, err := driver.Take(ctx, g); !errors.Is(err, context.Canceled) {
 			s.Errorf("Take: %v, want Canceled", err)
 		}
 		s.must(g.Close(s.ctx))

@@ -70,7 +70,7 @@ func TestGroupIsExportedMeanwhile(t *testing.T) {
 		t.Error("deactivated: Prepare did not refuse, though nobody knows how full the pool is")
 	}
 	run(t, "vgexport", st.vg)
-	if _, err := g.Take(t.Context()); err == nil {
+	if _, err := driver.Take(t.Context(), g); err == nil {
 		t.Error("exported: Take said that all is well")
 	}
 	if got, err := d.Snapshots(t.Context(), ds); err == nil {
@@ -130,7 +130,7 @@ func TestKilledLvcreate(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_, _ = g.Take(ctx) // it fails or not
+			_ = g.Take(ctx) // it fails or not
 		}()
 		wait := time.NewTimer(time.Duration(i) * 150 * time.Millisecond)
 		<-wait.C

@@ -85,7 +85,7 @@ func TestFullMetadataArea(t *testing.T) {
 			return
 		}
 		must(t, err)
-		made, err := g.Take(t.Context())
+		made, err := driver.Take(t.Context(), g)
 		must(t, err)
 		must(t, g.Close(t.Context()))
 		must(t, d.Seal(t.Context(), "frozen", made...))

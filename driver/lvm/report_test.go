@@ -179,16 +179,6 @@ func TestScriptWaitsForEachLine(t *testing.T) {
 	}
 }
 
-func TestParseListing(t *testing.T) {
-	said := "  WARNING: x\n  Logical volume \"a\" created.\n  lvm2\n  a|" + own + "|thin|pg|" + origin + "|t1,t2|7|read-only\n"
-	want := map[string]lv{"a": {
-		VG: "vg", Name: "a", UUID: own, Segment: "thin", Origin: "pg", OriginUUID: origin, Tags: "t1,t2", Order: "7", Permission: "read-only",
-	}}
-	if diff := cmp.Diff(want, parseListing("vg", said)); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestNames(t *testing.T) {
 	for _, bad := range []string{"", "/", ".", "a", "a/", "/a", "a/b/c", "-a/b", "a/-b", "a/..", "../a", "a/b\n", "a/b c", "a/b@x"} {
 		if vg, lv, err := split(bad); err == nil {

@@ -39,16 +39,16 @@ func change(ctx context.Context, args ...string) error {
 	return classify(err)
 }
 
-// shell runs lines in one process, each when the one before has ended, and none any more once ctx has ended. It returns
-// what they wrote. Whether they did what they should the caller has to find out: LVM's shell does not say.
-func shell(ctx context.Context, lines ...string) (stdout string, err error) {
+// shell runs lines in one process, each when the one before has ended, and none any more once ctx has ended. Whether
+// they did what they should the caller has to find out: LVM's shell does not say.
+func shell(ctx context.Context, lines ...string) error {
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return err
 	}
 	s := newScript(lines)
 	stdin, feed, err := os.Pipe() // of our own: os/exec would wait for a reader, also when LVM was killed
 	if err != nil {
-		return "", err
+		return err
 	}
 	feeding, stop := context.WithCancel(ctx)
 	var g errgroup.Group
@@ -60,11 +60,11 @@ func shell(ctx context.Context, lines ...string) (stdout string, err error) {
 	err = errors.Join(err, stdin.Close(), g.Wait())
 	switch {
 	case ctx.Err() != nil:
-		return s.written(), errors.Join(ctx.Err(), err)
+		return errors.Join(ctx.Err(), err)
 	case err != nil:
-		return s.written(), classify(err)
+		return classify(err)
 	}
-	return s.written(), complaint(out.Stderr)
+	return complaint(out.Stderr)
 }
 
 // complaint is what the lines of a shell said went wrong.

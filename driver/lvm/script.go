@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync"
 )
 
 // mark is a command of LVM's shell that looks at nothing and prints one line, by which we see that the one before it has
@@ -19,10 +18,7 @@ const (
 type script struct {
 	lines []string
 	ended chan struct{}
-
-	mu      sync.Mutex
-	out     strings.Builder
-	scanned int
+	rest  string // of stdout: a line that has not ended
 }
 
 func newScript(lines []string) *script {
@@ -50,15 +46,13 @@ func (s *script) feed(ctx context.Context, to io.WriteCloser) error {
 
 // Write implements io.Writer.
 func (s *script) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.out.Write(p)
+	s.rest += string(p)
 	for {
-		line, _, whole := strings.Cut(s.out.String()[s.scanned:], "\n")
+		line, rest, whole := strings.Cut(s.rest, "\n")
 		if !whole {
 			return len(p), nil
 		}
-		s.scanned += len(line) + 1
+		s.rest = rest
 		if strings.TrimSpace(line) != marked {
 			continue
 		}
@@ -67,10 +61,4 @@ func (s *script) Write(p []byte) (int, error) {
 		default: // more marks than lines: not ours to wait for
 		}
 	}
-}
-
-func (s *script) written() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.out.String()
 }

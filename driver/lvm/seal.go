@@ -44,7 +44,7 @@ func sealAll(ctx context.Context, consistency string, s []driver.Snapshot) error
 		return nil
 	}
 	fault.Point("before seal")
-	if _, err := shell(ctx, lines...); err != nil {
+	if err := shell(ctx, lines...); err != nil {
 		return err
 	}
 	return verifySeals(ctx, consistency, s)

@@ -19,39 +19,32 @@ type group struct {
 	of       int
 	vg, pool string
 	members  []*member
-	taken    bool
+	used     bool
+	taken    time.Time
 }
 
-// Take implements driver.Group: one process for all of the snapshots, and for a look at what they became. When ctx ends,
-// the snapshot that is being made is finished, since its origin is suspended, and no other is begun.
-func (g *group) Take(ctx context.Context) ([]driver.Snapshot, error) {
-	if g.taken {
-		return nil, fmt.Errorf("take %s: the group was used before", g.set)
+// Take implements driver.Group: one process for all of the snapshots. When ctx ends, the snapshot that is being made is
+// finished, since its origin is suspended, and no other is begun. LVM does not say of each whether it was made: Made does.
+func (g *group) Take(ctx context.Context) error {
+	if g.used {
+		return fmt.Errorf("take %s: the group was used before", g.set)
 	}
-	g.taken = true
+	g.used = true
 	if len(g.members) == 0 {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	out, err := g.take(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", g.set, err)
-	}
-	return out, nil
-}
-
-func (g *group) take(ctx context.Context) ([]driver.Snapshot, error) {
 	var lines []string
 	for _, m := range g.members {
 		lines = append(lines, m.create())
 	}
 	fault.Point("before snapshot")
-	said, err := shell(ctx, append(lines, g.listing())...)
-	taken := time.Now()
+	err := shell(ctx, lines...)
+	g.taken = time.Now()
 	fault.Point("after snapshot")
 	if err != nil {
-		return nil, errors.Join(err, g.resume(ctx, err))
+		return fmt.Errorf("take %s: %w", g.set, errors.Join(err, g.resume(ctx, err)))
 	}
-	return g.made(said, taken)
+	return nil
 }
 
 // resume lets the writers of an origin go on that LVM left suspended, because something killed it there: 2 of 12 kills did.
@@ -79,50 +72,40 @@ func (m *member) create() string {
 	return strings.Join(append(args, m.origin.String()), " ")
 }
 
-// separator is in no name, UUID or tag.
-const separator = "|"
-
-// listing is the command that shows what was made: LVM's shell prints no JSON.
-func (g *group) listing() string {
-	return strings.Join([]string{
-		"lvs", "--noheadings", "--separator", "'" + separator + "'",
-		"-o", "lv_name,lv_uuid,segtype,origin,origin_uuid,lv_tags,transaction_id,lv_permissions",
-		"--select", `'lv_name=~"^` + g.set.SnapshotName() + `[.]"'`, g.vg,
-	}, " ")
-}
-
-// parseListing finds volumes in what the shell wrote; whatever else there is has another number of fields.
-func parseListing(vg, said string) map[string]lv {
-	out := map[string]lv{}
-	for line := range strings.Lines(said) {
-		f := strings.Split(strings.TrimSpace(line), separator)
-		if len(f) != 8 {
-			continue
-		}
-		out[f[0]] = lv{
-			VG: vg, Name: f[0], UUID: f[1], Segment: f[2], Origin: f[3], OriginUUID: f[4], Tags: f[5], Order: f[6], Permission: f[7],
-		}
+// Made implements driver.Group.
+func (g *group) Made(ctx context.Context) ([]driver.Snapshot, error) {
+	if len(g.members) == 0 {
+		return nil, ctx.Err()
 	}
-	return out
-}
-
-// made are the snapshots in the order of the request.
-func (g *group) made(said string, taken time.Time) ([]driver.Snapshot, error) {
-	there := parseListing(g.vg, said)
+	all, err := volumes(ctx, g.vg)
+	if err != nil {
+		return nil, fmt.Errorf("look at the snapshots of %s: %w", g.set, err)
+	}
 	var out []driver.Snapshot
 	for _, m := range g.members {
-		v, ok := there[m.name]
-		if !ok {
-			return nil, fmt.Errorf("snapshot %s: it was made a moment ago: %w", m.Dataset, driver.ErrNotFound)
+		s, err := m.made(all)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot %s: %w", m.Dataset, err)
 		}
-		s, ok := judge(v)
-		if !ok || s.Fault != "" || v.OriginUUID != m.origin.UUID || s.Sealed || !slices.Equal(sorted(v.tags()), sorted(m.tags)) {
-			return nil, fmt.Errorf("snapshot %s: it is not what was made a moment ago: %w", m.Dataset, driver.ErrForeign)
-		}
-		s.Dataset, s.Taken = m.Dataset, taken
+		s.Taken = g.taken
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// made finds the snapshot of a member.
+func (m *member) made(all []lv) (driver.Snapshot, error) {
+	at := slices.IndexFunc(all, func(v lv) bool { return v.VG == m.origin.VG && v.Name == m.name })
+	if at < 0 {
+		return driver.Snapshot{}, fmt.Errorf("it was made a moment ago: %w", driver.ErrNotFound)
+	}
+	v := all[at]
+	s, ok := judge(v)
+	if !ok || s.Fault != "" || v.OriginUUID != m.origin.UUID || s.Sealed || !slices.Equal(sorted(v.tags()), sorted(m.tags)) {
+		return driver.Snapshot{}, fmt.Errorf("it is not what was made a moment ago: %w", driver.ErrForeign)
+	}
+	s.Dataset = m.Dataset
+	return s, nil
 }
 
 func sorted(tags []string) []string { return slices.Sorted(slices.Values(tags)) }

@@ -37,7 +37,7 @@ func sealed(t testing.TB, d driver.Driver, ds ...driver.Dataset) []driver.Snapsh
 	t.Helper()
 	g, err := d.Prepare(t.Context(), requestFor(newSet(t), ds...))
 	must(t, err)
-	made, err := g.Take(t.Context())
+	made, err := driver.Take(t.Context(), g)
 	must(t, err)
 	must(t, g.Close(t.Context()))
 	must(t, d.Seal(t.Context(), "frozen", made...))
@@ -155,7 +155,7 @@ func TestTwentyVolumes(t *testing.T) {
 		g, err := d.Prepare(t.Context(), requestFor(newSet(t), ds[:n]...))
 		must(t, err)
 		begin := time.Now()
-		made, err := g.Take(t.Context())
+		made, err := driver.Take(t.Context(), g)
 		took := time.Since(begin)
 		must(t, err)
 		if len(made) != n {

@@ -29,7 +29,7 @@ func TestPoolExportedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	do(t, "zpool", "export", pool)
-	if _, err := g.Take(t.Context()); !errors.Is(err, driver.ErrNotFound) {
+	if _, err := driver.Take(t.Context(), g); !errors.Is(err, driver.ErrNotFound) {
 		t.Errorf("Take: %v, want ErrNotFound", err)
 	}
 	if got, err := d.Snapshots(t.Context(), ds); err != nil || len(got) != 0 {
@@ -129,7 +129,7 @@ func TestFullPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.Take(t.Context()); !errors.Is(err, driver.ErrNoSpace) {
+	if _, err := driver.Take(t.Context(), g); !errors.Is(err, driver.ErrNoSpace) {
 		t.Errorf("Take: %v, want ErrNoSpace", err)
 	}
 	for what, err := range map[string]error{"Seal": d.Seal(t.Context(), "atomic", late...), "Pin": d.Pin(t.Context(), made[0], "x")} {
@@ -198,7 +198,7 @@ func TestSuspendedPoolIsLeftAlone(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	begun := time.Now()
-	if _, err := g.Take(ctx); err == nil { // the command says so at once, or hangs until the context ends
+	if _, err := driver.Take(ctx, g); err == nil { // the command says so at once, or hangs until the context ends
 		t.Error("Take: no error")
 	}
 	if took := time.Since(begun); took > 15*time.Second {

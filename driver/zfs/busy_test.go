@@ -123,7 +123,7 @@ func TestReplacedBeforeTake(t *testing.T) {
 	g := prepared(1)
 	do(t, "zfs", "destroy", ds.Name)
 	create(t, ds.Name)
-	made, err := g.Take(t.Context())
+	made, err := driver.Take(t.Context(), g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestReplacedBeforeTake(t *testing.T) {
 	}
 	g = prepared(2)
 	do(t, "zfs", "destroy", "-r", ds.Name)
-	if _, err := g.Take(t.Context()); !errors.Is(err, driver.ErrNotFound) {
+	if _, err := driver.Take(t.Context(), g); !errors.Is(err, driver.ErrNotFound) {
 		t.Errorf("Take: %v, want ErrNotFound", err)
 	}
 }

@@ -32,7 +32,7 @@ func TestFiftyDatasetsAreOneInstant(t *testing.T) {
 				t.Fatal(err)
 			}
 			took(fmt.Sprintf("take %d", count), func() {
-				if made, err = g.Take(t.Context()); err != nil {
+				if made, err = driver.Take(t.Context(), g); err != nil {
 					t.Fatal(err)
 				}
 			})

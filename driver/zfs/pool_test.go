@@ -105,7 +105,7 @@ func take(t testing.TB, d driver.Driver, req driver.Request) []driver.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := g.Take(t.Context())
+	made, err := driver.Take(t.Context(), g)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,36 +19,43 @@ type group struct {
 	guids map[string]string // of the datasets, by name
 
 	snapshot, look []string // the arguments
-	taken          bool
+	used           bool
+	taken          time.Time
 }
 
-// Take implements driver.Group: all snapshots in one transaction group, or none. What the kernel has made is then read by
-// one `zfs list`. That a dataset is still the one that was prepared is not asked for here: if it is not, then the record
-// does not name it, and Seal refuses.
-func (g *group) Take(ctx context.Context) ([]driver.Snapshot, error) {
-	if g.taken {
-		return nil, fmt.Errorf("take %s: the group was used before", g.set)
+// Take implements driver.Group: all snapshots in one transaction group, or none. That a dataset is still the one that was
+// prepared is not asked for here: if it is not, then the record does not name it, and Seal refuses.
+func (g *group) Take(ctx context.Context) error {
+	if g.used {
+		return fmt.Errorf("take %s: the group was used before", g.set)
 	}
-	g.taken = true
+	g.used = true
 	if len(g.items) == 0 {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	fault.Point("before snapshot")
 	_, err := run(ctx, g.snapshot...)
-	at := time.Now()
+	g.taken = time.Now()
 	fault.Point("after snapshot")
 	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", g.set, err)
+		return fmt.Errorf("take %s: %w", g.set, err)
 	}
-	out, err := g.made(ctx, at)
+	return nil
+}
+
+// Made implements driver.Group, by one `zfs list`.
+func (g *group) Made(ctx context.Context) ([]driver.Snapshot, error) {
+	if len(g.items) == 0 {
+		return nil, ctx.Err()
+	}
+	out, err := g.made(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("take %s: %w", g.set, err)
+		return nil, fmt.Errorf("look at the snapshots of %s: %w", g.set, err)
 	}
 	return out, nil
 }
 
-// made are the snapshots that were made a moment ago.
-func (g *group) made(ctx context.Context, at time.Time) ([]driver.Snapshot, error) {
+func (g *group) made(ctx context.Context) ([]driver.Snapshot, error) {
 	type facts struct {
 		guid string
 		txg  uint64
@@ -74,7 +81,7 @@ func (g *group) made(ctx context.Context, at time.Time) ([]driver.Snapshot, erro
 		}
 		out = append(out, driver.Snapshot{
 			Dataset: it.Dataset, Name: name, Set: g.set, Member: it.Member, Of: g.of, Volumes: slices.Clone(it.Volumes),
-			GUID: s.guid, Order: s.txg, Taken: at,
+			GUID: s.guid, Order: s.txg, Taken: g.taken,
 		})
 	}
 	return out, nil

@@ -46,7 +46,7 @@ func work(ctx context.Context, ds driver.Dataset, at string) error {
 	if err != nil {
 		return err
 	}
-	made, err := g.Take(ctx)
+	made, err := driver.Take(ctx, g)
 	if errors.Is(err, fs.ErrPermission) {
 		fmt.Println("take: not permitted")
 		return nil

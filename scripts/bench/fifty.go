@@ -81,8 +81,12 @@ func (s *store) takeOnce(ctx context.Context, i int, dirty bool) (took time.Dura
 		return 0, err
 	}
 	begin := time.Now()
-	snaps, err := g.Take(ctx)
+	err = g.Take(ctx)
 	took = time.Since(begin)
+	if err != nil {
+		return took, err
+	}
+	snaps, err := g.Made(ctx)
 	if err != nil {
 		return took, err
 	}

@@ -117,7 +117,7 @@ func (s *store) make(ctx context.Context, i int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close(ctx)) }()
-	snaps, err := g.Take(ctx)
+	snaps, err := driver.Take(ctx, g)
 	if err != nil {
 		return err
 	}
