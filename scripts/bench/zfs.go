@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/volsnap/volsnap/driver"
@@ -120,8 +121,7 @@ autoprune = yes
 	return "sanoid", []program{
 		{name: "`sanoid --monitor-snapshots`, no cache", argv: sanoid("--monitor-snapshots"), ready: cold},
 		{name: "`sanoid --monitor-snapshots`, cached", argv: sanoid("--monitor-snapshots"), ready: warm},
-		{name: "`sanoid --prune-snapshots --readonly --force-prune`, no cache", argv: append(prune[:len(prune):len(prune)], "--force-prune"), ready: cold},
-		{name: "`sanoid --prune-snapshots --readonly --force-prune`, cached", argv: append(prune[:len(prune):len(prune)], "--force-prune"), ready: warm},
+		{name: "`sanoid --prune-snapshots --readonly --force-prune`, cached", argv: append(slices.Clone(prune), "--force-prune"), ready: warm},
 		{name: "`sanoid --prune-snapshots --readonly`, cached", argv: prune, ready: warm, most: 1},
 	}, err
 }
