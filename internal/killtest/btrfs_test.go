@@ -89,3 +89,31 @@ func (b btrfsTop) rename(t *testing.T, a *app, from, to string) {
 		renameFiles(t, store, from, to)
 	}
 }
+
+// renameFiles gives the files of a set another id, in names and in contents. Directories, which may be read-only snapshots,
+// are not looked into.
+func renameFiles(t *testing.T, dir, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.Contains(e.Name(), from) {
+			continue
+		}
+		path, next := filepath.Join(dir, e.Name()), filepath.Join(dir, strings.Replace(e.Name(), from, to, 1))
+		if !e.IsDir() {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), from, to)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Rename(path, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
