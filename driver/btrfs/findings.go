@@ -63,10 +63,10 @@ func (at *located) shared() []driver.Finding {
 	}
 	mine, _, _ := strings.Cut(at.rel, "/")
 	var others []string
-	entries, err := os.ReadDir(at.name)
-	for _, e := range entries {
-		if e.Name() != mine && e.Name() != storeName {
-			others = append(others, quote(e.Name()))
+	names, err := mountinfo.Names(at.name)
+	for _, name := range names {
+		if name != mine && name != storeName {
+			others = append(others, quote(name))
 		}
 	}
 	also := "the snapshot also holds " + listFew(others)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -193,10 +192,10 @@ func (at *located) shared() []driver.Finding {
 	if i >= 0 {
 		mine, _, _ := strings.Cut(at.rel, "/")
 		var others []string
-		entries, err := os.ReadDir(at.all[i].Point)
-		for _, e := range entries {
-			if e.Name() != mine {
-				others = append(others, quote(e.Name()))
+		names, err := mountinfo.Names(at.all[i].Point)
+		for _, name := range names {
+			if name != mine {
+				others = append(others, quote(name))
 			}
 		}
 		switch {

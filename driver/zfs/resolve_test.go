@@ -73,7 +73,7 @@ func TestResolve(t *testing.T) {
 		ds         driver.Dataset
 		rel, say   string
 	}{
-		{"one dataset for all", inAll, all, "app_one/_data", "note: " + inAll + " lies in the larger dataset " + all.Name + "; the snapshot also holds app_data, app_other, app_own"},
+		{"one dataset for all", inAll, all, "app_one/_data", "note: " + inAll + " lies in the larger dataset " + all.Name + "; the snapshot also holds app_data, app_other"},
 		{"one for each volume", inOwn, own, "_data", ""},
 		{"a file in it, through a link", link + "/f", own, "_data/f", ""},
 		{"one for each _data", volumes + "/app_data/_data", data, ".", ""},
