@@ -28,7 +28,7 @@ var hints = []struct {
 	{quiesce.ErrLimit, "all containers run again; see the log for what took long, or raise freeze.limit"},
 	{quiesce.ErrCheckpoint, "try it by hand: docker exec CONTAINER psql -U USER -d DATABASE -c CHECKPOINT (it needs a superuser, or pg_checkpoint)"},
 	{driver.ErrNoSpace, "free space on the pool; `volsnap prune --dry-run` shows what the policy lets go"},
-	{driver.ErrBusy, "something still uses a snapshot: unmount it, then try again"},
+	{driver.ErrBusy, "something still uses a snapshot: end that (a mount, a process in it, a clone, a hold), then try again"},
 	{engine.ErrRefused, "`volsnap check` lists what is wrong, each with its mend"},
 }
 

@@ -5,6 +5,7 @@ package zfs_test
 import (
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,38 @@ func TestCloneKeepsItsSnapshot(t *testing.T) {
 	}
 	do(t, "zfs", "destroy", to.Name)
 	if err := errors.Join(d.Unseal(t.Context(), s), d.Destroy(t.Context(), s)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Looking into .zfs mounts a snapshot. That alone keeps none from being destroyed; a process that stays in there does, and
+// then the set stays whole: no other member is unsealed.
+func TestProcessInDotZFSKeepsTheSet(t *testing.T) {
+	pool, top := newPool(t, 256<<20)
+	a, b, d := create(t, pool+"/a"), create(t, pool+"/b"), zfs.New()
+	made := takeAndSeal(t, d, requestOf(t, 2, a, b))
+	_, name, _ := strings.Cut(made[1].Name, "@")
+	inside := exec.Command("sleep", "1000")
+	inside.Dir = filepath.Join(top, "b", ".zfs", "snapshot", name)
+	if err := inside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = inside.Process.Kill()
+		_ = inside.Wait()
+	})
+	if err := d.Unseal(t.Context(), made...); !errors.Is(err, driver.ErrBusy) {
+		t.Errorf("Unseal: %v, want ErrBusy", err)
+	}
+	for _, s := range listed(t, d, a, b) {
+		if !s.Sealed {
+			t.Errorf("%s is unsealed", s.Name)
+		}
+	}
+	staysBusy(t, d, made[1], inside.Dir)
+	_ = inside.Process.Kill()
+	_ = inside.Wait() // killed; the mount is still there
+	if err := errors.Join(d.Unseal(t.Context(), made...), d.Destroy(t.Context(), made...)); err != nil {
 		t.Error(err)
 	}
 }

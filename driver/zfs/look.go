@@ -119,7 +119,7 @@ func (d *Driver) free(ctx context.Context, s []driver.Snapshot) (free []candidat
 	if err != nil {
 		return nil, nil, err
 	}
-	mounted, err := mountedSnapshots()
+	mounted, err := inTheWay(l.byName)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -167,7 +167,7 @@ func busy(r row, tags []string, mounted map[string]string) error {
 	case len(r.clones) > 0:
 		return fmt.Errorf("cloned as %q: %w", r.clones, driver.ErrBusy)
 	case mounted[r.name] != "":
-		return fmt.Errorf("mounted at %q: %w", mounted[r.name], driver.ErrBusy)
+		return fmt.Errorf("mounted, and maybe in use, at %q: %w", mounted[r.name], driver.ErrBusy)
 	}
 	return nil
 }

@@ -5,18 +5,22 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
-// automatic reports whether ZFS has made the mount by itself, because somebody looked into .zfs. It goes when it is in the way.
+// automatic reports whether ZFS has made the mount by itself, because somebody looked into .zfs.
 func automatic(m mountinfo.Mount) bool {
 	_, snap, _ := strings.Cut(m.Source, "@")
 	return strings.HasSuffix(m.Point, "/.zfs/snapshot/"+snap)
 }
 
-// mountedSnapshots are the snapshots that are mounted in any mount namespace of this host, with one place of each.
-func mountedSnapshots() (map[string]string, error) {
+// inTheWay are those of the snapshots that are mounted in any mount namespace of this host, with one place of each. Mounts
+// that ZFS has made by itself are unmounted, as it would do some minutes later or when the snapshot is destroyed; they are in
+// the way only where somebody is in there now.
+func inTheWay(snapshots map[string]row) (map[string]string, error) {
 	points := map[string]string{}
+	first := true // the namespace of this process, in which a mount can be unmounted
 	for all, err := range mountinfo.Namespaces() {
 		if errors.Is(err, fs.ErrPermission) {
 			continue // not ours to look at
@@ -25,10 +29,14 @@ func mountedSnapshots() (map[string]string, error) {
 			return nil, err
 		}
 		for _, m := range all {
-			if m.FS == Kind && strings.Contains(m.Source, "@") && !automatic(m) {
+			if _, asked := snapshots[m.Source]; !asked || m.FS != Kind {
+				continue
+			}
+			if !automatic(m) || first && errors.Is(unmount(m.Point), driver.ErrBusy) {
 				points[m.Source] = m.Point
 			}
 		}
+		first = false
 	}
 	return points, nil
 }
