@@ -171,6 +171,52 @@ func TestReplacedBeforeTake(t *testing.T) {
 }
 
 // TestInheritedIsNotBelieved: properties of a dataset make none of its snapshots ours.
+// A copy that somebody sent with its properties is theirs: it makes no set incomplete, goes with no set, and outlives it.
+func TestReceivedCopyIsNotOurs(t *testing.T) {
+	pool, _ := newPool(t, 256<<20)
+	a, b, d := create(t, pool+"/a"), create(t, pool+"/b"), zfs.New()
+	made := takeAndSeal(t, d, requestOf(t, 1, a, b))
+	_, name, _ := strings.Cut(made[0].Name, "@")
+	do(t, "sh", "-c", "zfs send -p "+made[0].Name+" | zfs receive -u "+pool+"/props")
+	do(t, "sh", "-c", "zfs send -R "+made[1].Name+" | zfs receive -u "+pool+"/stream")
+	copies := []string{pool + "/props@" + name, pool + "/stream@" + name}
+	for i, c := range copies {
+		if property(t, c, "volsnap:sealed") == "-" || property(t, c, "guid") != made[i].GUID {
+			t.Fatalf("%s has no seal, or another GUID", c)
+		}
+	}
+	want := []string{made[0].Name, made[1].Name}
+	all, err := d.Snapshots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, namesOf(all)); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	forged := made[0]
+	forged.Name, forged.Dataset.Name = copies[0], pool+"/props"
+	for what, err := range map[string]error{
+		"Unseal": d.Unseal(t.Context(), forged), "Destroy": d.Destroy(t.Context(), forged), "Pin": d.Pin(t.Context(), forged, "x"),
+	} {
+		if !errors.Is(err, driver.ErrForeign) {
+			t.Errorf("%s of a copy: %v, want ErrForeign", what, err)
+		}
+	}
+	if err := errors.Join(d.Unseal(t.Context(), made...), d.Destroy(t.Context(), made...)); err != nil {
+		t.Fatal(err)
+	}
+	if all, err = d.Snapshots(t.Context()); err != nil || len(all) > 0 || !exists(copies[0]) || !exists(copies[1]) {
+		t.Errorf("afterwards %q is listed, %v; the copies are there: %t, %t", namesOf(all), err, exists(copies[0]), exists(copies[1]))
+	}
+}
+
+func namesOf(s []driver.Snapshot) (names []string) {
+	for _, one := range s {
+		names = append(names, one.Name)
+	}
+	return names
+}
+
 func TestInheritedIsNotBelieved(t *testing.T) {
 	pool, _ := newPool(t, 256<<20)
 	ds, d := create(t, pool+"/a"), zfs.New()

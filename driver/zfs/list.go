@@ -116,26 +116,26 @@ func (t *table) join(o *table, datasets []string) {
 // snapshots are ours of the table, with their pins.
 func (t *table) snapshots(ctx context.Context) ([]driver.Snapshot, error) {
 	var out []driver.Snapshot
-	var held, unproved []string
+	var held, doubtful []string
 	for _, r := range t.rows {
 		s, by := t.judge(r)
 		if by == none {
 			continue
 		}
 		out = append(out, s)
-		if by == byRecord {
-			unproved = append(unproved, r.name)
+		if t.doubtful(r, by) {
+			doubtful = append(doubtful, r.name)
 		}
 		if r.held {
 			held = append(held, r.name)
 		}
 	}
-	foreign, err := inherited(ctx, unproved)
+	not, err := foreign(ctx, doubtful)
 	if err != nil {
 		return nil, err
 	}
-	out = slices.DeleteFunc(out, func(s driver.Snapshot) bool { return foreign[s.Name] })
-	held = slices.DeleteFunc(held, func(name string) bool { return foreign[name] })
+	out = slices.DeleteFunc(out, func(s driver.Snapshot) bool { return not[s.Name] })
+	held = slices.DeleteFunc(held, func(name string) bool { return not[name] })
 	by, err := holds(ctx, held)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type look struct {
 	*table
 	host    host
 	byName  map[string]row
-	foreign map[string]bool // their record is inherited
+	foreign map[string]bool // their record was not set on them
 }
 
 // lookAt asks for snapshots by name, all in one listing.
@@ -39,14 +39,14 @@ func (d *Driver) lookAt(ctx context.Context, s []driver.Snapshot) (*look, error)
 	if err != nil {
 		return nil, err
 	}
-	var unproved []string
+	var doubtful []string
 	for _, r := range l.rows {
 		l.byName[r.name] = r
-		if _, by := l.judge(r); by == byRecord {
-			unproved = append(unproved, r.name)
+		if _, by := l.judge(r); l.doubtful(r, by) {
+			doubtful = append(doubtful, r.name)
 		}
 	}
-	l.foreign, err = inherited(ctx, unproved)
+	l.foreign, err = foreign(ctx, doubtful)
 	return l, err
 }
 
@@ -86,7 +86,7 @@ func (l *look) find(s driver.Snapshot) (row, driver.Snapshot, error) {
 	now, by := l.judge(r)
 	switch {
 	case by == none || l.foreign[s.Name]:
-		return r, now, fmt.Errorf("no record says that volsnap made it: %w", driver.ErrForeign)
+		return r, now, fmt.Errorf("no record of its own says that volsnap made it: %w", driver.ErrForeign)
 	case now.GUID != s.GUID:
 		return r, now, fmt.Errorf("its GUID is %s, not %q: %w", now.GUID, s.GUID, driver.ErrForeign)
 	case now.Fault != "":

@@ -113,7 +113,7 @@ type proof int
 
 const (
 	none     proof = iota
-	byRecord       // if that is its own and not inherited, see inherited
+	byRecord       // if that is its own and not inherited, see foreign
 	bySeal         // which names its GUID
 )
 
@@ -177,9 +177,15 @@ func (t *table) moved(r row) bool {
 	return !named
 }
 
-// inherited finds those whose record is not their own, and those that are gone meanwhile. Only what has no seal of its own
-// needs it, which is what is being made, and what killed runs left.
-func inherited(ctx context.Context, names []string) (map[string]bool, error) {
+// doubtful reports whether a snapshot is to be looked at by foreign: one without a seal of its own, which is what is being
+// made and what killed runs left, and one that lies under another dataset than when it was made. That is a copy that
+// somebody sent with its properties, or the dataset's clone was promoted.
+func (t *table) doubtful(r row, by proof) bool { return by == byRecord || by == bySeal && t.moved(r) }
+
+// foreign finds those whose record was not set on them (zfsprops(7), source "local"), and those that are gone meanwhile. It
+// came with a stream, or from the dataset: a copy has the name, the GUID and the seal of what it is a copy of, and may be
+// somebody's only backup once that was pruned.
+func foreign(ctx context.Context, names []string) (map[string]bool, error) {
 	not := map[string]bool{}
 	for _, name := range names {
 		not[name] = true
@@ -188,7 +194,7 @@ func inherited(ctx context.Context, names []string) (map[string]bool, error) {
 		if len(f) != 2 {
 			return fmt.Errorf("zfs get: what is %q?", f)
 		}
-		if f[1] == "local" || f[1] == "received" {
+		if f[1] == "local" {
 			delete(not, f[0])
 		}
 		return nil
