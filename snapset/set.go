@@ -66,6 +66,7 @@ func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Se
 	slices.SortFunc(members, func(a, b driver.Snapshot) int {
 		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Name, b.Name))
 	})
+	markTwins(members)
 	s := Set{ID: id, Snapshots: members}
 	faults := faultsOf(members)
 	s.LeftOver = slices.ContainsFunc(members, func(m driver.Snapshot) bool { return !m.Sealed && m.Fault == "" })
@@ -76,6 +77,20 @@ func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Se
 	s.Complete = len(faults) == 0
 	s.Manifest.Complete, s.Manifest.Faults = s.Complete, faults
 	return s
+}
+
+// markTwins finds members that are there twice, as when a copy of a whole pool was imported beside it (zpool-split(8),
+// vgimportclone(8)). Nothing says which of them is the copy, so neither is touched. The members are in order.
+func markTwins(members []driver.Snapshot) {
+	for i := 1; i < len(members); i++ {
+		a, b := &members[i-1], &members[i]
+		if a.Member != b.Member {
+			continue
+		}
+		for _, twin := range []struct{ one, other *driver.Snapshot }{{a, b}, {b, a}} {
+			twin.one.Fault = cmp.Or(twin.one.Fault, "is there a second time, as "+twin.other.Name)
+		}
+	}
 }
 
 func faultsOf(members []driver.Snapshot) []string {
@@ -90,8 +105,8 @@ func faultsOf(members []driver.Snapshot) []string {
 			faults = append(faults, fmt.Sprintf("%s was not sealed: its run or its removal did not end", m.Name))
 		case m.Of != of:
 			faults = append(faults, fmt.Sprintf("%s says it is of %d members, others say %d", m.Name, m.Of, of))
-		case m.Member < 1 || m.Member > m.Of || seen[m.Member]:
-			faults = append(faults, fmt.Sprintf("%s is member %d of %d a second time or out of range", m.Name, m.Member, m.Of))
+		case m.Member < 1 || m.Member > m.Of:
+			faults = append(faults, fmt.Sprintf("%s says that it is member %d of %d", m.Name, m.Member, m.Of))
 		}
 		seen[m.Member] = true
 	}

@@ -75,6 +75,25 @@ func TestComplete(t *testing.T) {
 }
 
 // However the listing is ordered, the answer is the same; and a set is complete only when each member is there once.
+// When a copy of a pool is there beside it, nothing says which members are the copy. None of the two is ours to remove, not
+// even as left over.
+func TestTwins(t *testing.T) {
+	for _, sealed := range []bool{true, false} {
+		one, copied, other := member(1, 2), member(1, 2), member(2, 2)
+		copied.Name, copied.Dataset.Name = "/copy/b", "/copy"
+		one.Sealed, copied.Sealed = sealed, sealed
+		s := snapset.Assemble([]driver.Snapshot{copied, other, one}, nil)[0]
+		if s.Complete || s.LeftOver {
+			t.Errorf("sealed %t: complete %t, left over %t", sealed, s.Complete, s.LeftOver)
+		}
+		for _, m := range s.Snapshots {
+			if twin := m.Member == 1; strings.Contains(m.Fault, "a second time, as /") != twin {
+				t.Errorf("sealed %t: %s has the fault %q", sealed, m.Name, m.Fault)
+			}
+		}
+	}
+}
+
 func TestAssembleDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		of := rapid.IntRange(1, 5).Draw(t, "of")
