@@ -79,8 +79,11 @@ func (e *Engine) Check(ctx context.Context, app App) ([]Problem, error) {
 		found = append(found, e.checkSteps(ctx, app)...)
 	}
 	h, err := e.Health(ctx, app.Name, 365*24*time.Hour)
-	if err != nil {
-		return nil, err
+	switch {
+	case ctx.Err() != nil:
+		return found, err
+	case err != nil:
+		return append(found, problem(driver.Error, app.Name, "its sets cannot be listed, and nothing is pruned meanwhile: "+err.Error(), "mend the storage that this names, or take it from the host")), nil
 	}
 	for _, p := range h.Problems {
 		if h.Newest != nil || p.About != app.Name || h.Frozen {

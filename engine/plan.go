@@ -167,6 +167,9 @@ func (e *Engine) planSpace(ctx context.Context, p *Plan) error {
 		}
 		seen[it.pool.String()] = true
 		s, err := it.driver.Space(ctx, it.Dataset)
+		if errors.Is(err, driver.ErrNotSupported) {
+			continue // what was found where the volume lies says why, and the mend
+		}
 		if err != nil {
 			return err
 		}

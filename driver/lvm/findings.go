@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ func (at *located) findings() []driver.Finding {
 		out = append(out, finding(driver.Error, "move it to ext4 or XFS",
 			"%s is a file system of type %s, of which nobody knows that its snapshots can be mounted", at.via.Point, at.via.FS))
 	}
+	out = append(out, at.parts()...)
 	for _, m := range at.under() {
 		out = append(out, finding(driver.Error, "name that path as a volume of its own, or unmount it",
 			"another file system is mounted at %s: it would not be in the snapshot", quote(m.Point)))
@@ -49,6 +51,25 @@ func (at *located) under() []mountinfo.Mount {
 		}
 	}
 	return out
+}
+
+// parts looks for what of the file system lies on another device.
+func (at *located) parts() []driver.Finding {
+	head := make([]byte, superblocks)
+	f, err := os.Open("/dev/block/" + at.via.Dev)
+	if err == nil {
+		_, err = f.ReadAt(head, 0)
+		_ = f.Close() // it was read only
+	}
+	if err != nil {
+		return []driver.Finding{finding(driver.Warning, "run as root", "whether all of the file system lies on %s cannot be seen: %v", at.lv, err)}
+	}
+	part := elsewhere(head)
+	if part == "" {
+		return nil
+	}
+	return []driver.Finding{finding(driver.Error, "make the file system anew with all of it on one volume",
+		"%s lies on another device: it would not be in the snapshot of %s", part, at.lv)}
 }
 
 // thickMend says how a volume becomes a thin one. lvconvert(8) cannot do that in place.

@@ -3,6 +3,7 @@ package lvm
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -155,6 +156,32 @@ var known = map[string]fsKind{
 	"xfs":  {"xfs", "nouuid,norecovery"},
 }
 
+// superblocks is how much of a device has those of ext4 and XFS.
+const superblocks = 4096
+
+// elsewhere says what of a file system lies on another device, and so would not be in a snapshot; empty if all of it is on
+// this one. head is the device's beginning: ext4 has s_journal_dev in its superblock at 1024 (ext4(5), "Superblock" in the
+// kernel's documentation); XFS has sb_logstart, 0 for an external log, and sb_rblocks (xfs_db(8), sb).
+func elsewhere(head []byte) string {
+	const ext = 1024
+	switch {
+	case len(head) < superblocks:
+		return ""
+	case bytes.HasPrefix(head, []byte("XFSB")):
+		if binary.BigEndian.Uint64(head[48:]) == 0 {
+			return "its log"
+		}
+		if binary.BigEndian.Uint64(head[16:]) != 0 {
+			return "its real-time section"
+		}
+	case bytes.Equal(head[ext+0x38:ext+0x3a], []byte{0x53, 0xef}):
+		if binary.LittleEndian.Uint32(head[ext+0xe4:]) != 0 {
+			return "its journal"
+		}
+	}
+	return ""
+}
+
 // fileSystem looks at the superblock: magic numbers of XFS at 0, of ext4 at 1024+56.
 func fileSystem(device string) (fsKind, error) {
 	f, err := os.Open(device)
@@ -162,7 +189,7 @@ func fileSystem(device string) (fsKind, error) {
 		return fsKind{}, err
 	}
 	defer func() { _ = f.Close() }()
-	head := make([]byte, 4096)
+	head := make([]byte, superblocks)
 	if _, err := f.ReadAt(head, 0); err != nil {
 		return fsKind{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,33 @@ func TestStackedVolumeIsRefused(t *testing.T) {
 	_, err := lvm.New().Resolve(t.Context(), at)
 	if !errors.Is(err, driver.ErrNotSupported) || !strings.Contains(err.Error(), "below") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What of a file system lies on another device is in no snapshot.
+func TestJournalElsewhereIsRefused(t *testing.T) {
+	st := newPool(t, size{disk: 1024, data: 700, metadata: 4})
+	run(t, "lvcreate", "--config", lean, "-V", "64m", "--thinpool", st.pool, "-n", "journal", st.vg)
+	journal := "/dev/" + st.vg + "/journal"
+	for kind, prepare := range map[string]func(device string) (mount []string){
+		"ext4": func(device string) []string {
+			run(t, "mke2fs", "-q", "-O", "journal_dev", "-b", "4096", journal)
+			run(t, "mkfs.ext4", "-q", "-b", "4096", "-J", "device="+journal, device)
+			return nil
+		},
+		"xfs": func(device string) []string {
+			run(t, "mkfs.xfs", "-q", "-f", "-l", "logdev="+journal, device)
+			return []string{"-o", "logdev=" + journal}
+		},
+	} {
+		run(t, "lvcreate", "--config", lean, "-V", "400m", "--thinpool", st.pool, "-n", kind, st.vg)
+		device, at := "/dev/"+st.vg+"/"+kind, t.TempDir()
+		run(t, slices.Concat([]string{"mount"}, prepare(device), []string{device, at})...)
+		place, err := lvm.New().Resolve(t.Context(), at)
+		run(t, "umount", at)
+		if err != nil || worst(place.Findings, "lies on another device") != driver.Error {
+			t.Errorf("%s: %+v, %v", kind, place.Findings, err)
+		}
 	}
 }
 

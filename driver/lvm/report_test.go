@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -176,6 +177,28 @@ func TestScriptWaitsForEachLine(t *testing.T) {
 	}
 	if err := g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestElsewhere(t *testing.T) {
+	ext4 := make([]byte, superblocks)
+	copy(ext4[1024+0x38:], []byte{0x53, 0xef})
+	outside := bytes.Clone(ext4)
+	outside[1024+0xe4] = 7
+	xfs := make([]byte, superblocks)
+	copy(xfs, "XFSB")
+	noLog := bytes.Clone(xfs)
+	xfs[55] = 1
+	realTime := bytes.Clone(xfs)
+	realTime[23] = 1
+	for want, head := range map[string][][]byte{
+		"": {ext4, xfs, make([]byte, superblocks), nil}, "its journal": {outside}, "its log": {noLog}, "its real-time section": {realTime},
+	} {
+		for _, h := range head {
+			if got := elsewhere(h); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
 	}
 }
 
