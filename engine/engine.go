@@ -34,7 +34,8 @@ var (
 	ErrNoSet    = errors.New("no such set")          //
 	ErrUnproved = errors.New("order was not proved") // not_older_than could not be shown; the set was given up
 	ErrCareful  = errors.New("nothing was removed")  // pruning stopped before it began
-	ErrPinned   = errors.New("pinned")               //
+	ErrUnlisted = errors.New("not all snapshots of this host could be listed")
+	ErrPinned   = errors.New("pinned") //
 )
 
 // App is what is kept recoverable, as configured.

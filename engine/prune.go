@@ -48,8 +48,11 @@ func (p PrunePlan) Removals() []snapset.Set {
 // unusual lets a large share of the sets go.
 func (e *Engine) PlanPrune(ctx context.Context, app App, unusual bool) (PrunePlan, error) {
 	sets, err := e.Sets(ctx, app.Name)
+	if ctx.Err() != nil {
+		return PrunePlan{}, fmt.Errorf("prune %s: %w", app.Name, ctx.Err())
+	}
 	if err != nil {
-		return PrunePlan{}, fmt.Errorf("prune %s: %w: %w", app.Name, ErrCareful, err)
+		return PrunePlan{}, fmt.Errorf("prune %s: %w, since %w: %w", app.Name, ErrCareful, ErrUnlisted, err)
 	}
 	return e.planPrune(app, sets, unusual), nil
 }
