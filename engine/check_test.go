@@ -20,7 +20,9 @@ func TestCheckWithoutAListing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := func(p engine.Problem) bool { return p.Level == driver.Error && strings.Contains(p.What, "boom") && p.Mend != "" }
+	says := func(p engine.Problem) bool {
+		return p.Level == driver.Error && strings.Contains(p.What, "boom") && p.Mend != ""
+	}
 	if !slices.ContainsFunc(found, says) {
 		t.Errorf("%+v", found)
 	}
