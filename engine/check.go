@@ -37,6 +37,10 @@ func (h *Health) judge(maxAge time.Duration) {
 	case h.Age > maxAge:
 		h.problem(driver.Warning, h.App, "its newest set is "+h.Age.Round(time.Minute).String()+" old", "see whether the timer runs: `systemctl list-timers`")
 	}
+	for _, s := range h.Unrecorded {
+		h.problem(driver.Warning, string(s), "its manifest is missing, though older sets have theirs: no rule counts it, and prune leaves it",
+			"if nobody can have made it up, keep it as long as you want; `volsnap delete "+string(s)+"` removes it")
+	}
 	for _, s := range h.Faulty {
 		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` removes its good members; what is damaged is yours to look at and remove"
 		if s.LeftOver {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
@@ -22,7 +24,7 @@ const (
 // PrunePlan is what pruning one app would do.
 type PrunePlan struct {
 	App      string
-	Verdicts []Verdict // newest first; of the complete sets alone
+	Verdicts []Verdict // of the complete sets alone, newest first
 	Refused  string    // why nothing will be removed, or empty
 }
 
@@ -60,8 +62,9 @@ func (e *Engine) PlanPrune(ctx context.Context, app App, unusual bool) (PrunePla
 func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan {
 	byID := map[string]snapset.Set{}
 	var items []retention.Item
+	doubtful := unrecorded(sets)
 	for _, s := range sets {
-		if s.Complete {
+		if s.Complete && !doubtful[s.ID] {
 			byID[string(s.ID)] = s
 			items = append(items, retention.Item{ID: string(s.ID), Time: s.ID.Time(), Pins: s.Manifest.Pins})
 		}
@@ -71,7 +74,31 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 		p.Verdicts = append(p.Verdicts, Verdict{Set: byID[v.Item.ID], Keep: v.Keep, Reasons: v.Reasons})
 	}
 	p.Refused = e.careful(p, unusual)
+	for _, s := range sets {
+		if doubtful[s.ID] {
+			p.Verdicts = append(p.Verdicts, Verdict{Set: s, Keep: true, Reasons: []string{"its manifest is missing: not counted"}})
+		}
+	}
+	slices.SortStableFunc(p.Verdicts, func(a, b Verdict) int { return b.Set.ID.Time().Compare(a.Set.ID.Time()) })
 	return p
+}
+
+// unrecorded are the complete sets without a manifest that are newer than the oldest with one. A manifest is written before
+// its set is sealed, into a directory that is root's alone; what the storage says of a set may have been written by others who
+// have rights there. So these keep no other set from being kept, and are not removed. Sets from before the state directory
+// was lost, or of another host, are older, or are with no recorded ones at all: they count.
+func unrecorded(sets []snapset.Set) map[driver.SetID]bool {
+	found := map[driver.SetID]bool{}
+	first := slices.IndexFunc(sets, func(s snapset.Set) bool { return s.Recorded })
+	if first < 0 {
+		return found
+	}
+	for _, s := range sets[first:] {
+		if s.Complete && !s.Recorded {
+			found[s.ID] = true
+		}
+	}
+	return found
 }
 
 // careful says why a plan should not be carried out.

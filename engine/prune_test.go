@@ -111,3 +111,45 @@ func TestDelete(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+// A set that this host did not record, between those that it did, is neither removed nor lets others go: somebody who may set
+// properties on a storage may have made it up.
+func TestUnrecordedSetIsNotCounted(t *testing.T) {
+	n := newNode(t)
+	n.app.Keep = retention.Policy{Last: 1}
+	old, newest, madeUp := n.take(), n.take(), n.take()
+	if err := n.Store.Remove(madeUp); err != nil {
+		t.Fatal(err)
+	}
+	h, err := n.Health(t.Context(), "app", time.Hour)
+	if err != nil || len(h.Unrecorded) != 1 || h.Unrecorded[0] != madeUp {
+		t.Errorf("health: %+v, %v", h, err)
+	}
+	if removed, err := n.Prune(t.Context(), n.app, false); err != nil || len(removed) != 1 || removed[0].ID != old {
+		t.Fatalf("removed %+v, %v", removed, err)
+	}
+	if !n.has(newest) || !n.has(madeUp) {
+		t.Errorf("left: %q", n.ids())
+	}
+	if err := n.Store.Remove(newest); err != nil { // now all are lost, and all count
+		t.Fatal(err)
+	}
+	if removed, err := n.Prune(t.Context(), n.app, false); err != nil || len(removed) != 1 || removed[0].ID != newest {
+		t.Errorf("without any manifest: removed %+v, %v", removed, err)
+	}
+}
+
+// Sets from before the manifests were lost are older than those with one, and count.
+func TestSetsFromBeforeALossCount(t *testing.T) {
+	n := newNode(t)
+	n.app.Keep = retention.Policy{Last: 2}
+	a, b, c := n.take(), n.take(), n.take()
+	for _, id := range []driver.SetID{a, b} {
+		if err := n.Store.Remove(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if removed, err := n.Prune(t.Context(), n.app, false); err != nil || len(removed) != 1 || removed[0].ID != a {
+		t.Errorf("removed %+v, %v; want %s, and %s and %s stay", removed, err, a, b, c)
+	}
+}

@@ -3,8 +3,11 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/report"
 	"github.com/volsnap/volsnap/snapset"
@@ -54,13 +57,14 @@ func (e *Engine) sum(ctx context.Context, r *report.Run) error {
 
 // Health is how an app's sets stand.
 type Health struct {
-	App      string
-	Newest   *snapset.Manifest // of the newest complete set; nil when there is none
-	Age      time.Duration     // of it
-	Sets     int               // complete ones
-	Faulty   []snapset.Set     // sets that are damaged or left over
-	Frozen   bool              // a journal exists: something is paused, or was when its run died
-	Problems []Problem
+	App        string
+	Newest     *snapset.Manifest // of the newest complete set; nil when there is none
+	Age        time.Duration     // of it
+	Sets       int               // complete ones
+	Faulty     []snapset.Set     // sets that are damaged or left over
+	Unrecorded []driver.SetID    // complete sets that no rule counts, see unrecorded; oldest first
+	Frozen     bool              // a journal exists: something is paused, or was when its run died
+	Problems   []Problem
 }
 
 // Health looks at the sets of app and tells what is wrong, counting a newest set that is older than maxAge as a warning and
@@ -78,6 +82,7 @@ func (e *Engine) Health(ctx context.Context, app string, maxAge time.Duration) (
 			h.Faulty = append(h.Faulty, s)
 		}
 	}
+	h.Unrecorded = slices.Sorted(maps.Keys(unrecorded(sets)))
 	if newest, ok := newestComplete(sets); ok {
 		h.Newest, h.Age = newest.Manifest, e.Now().Sub(newest.ID.Time())
 	}

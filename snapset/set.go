@@ -25,6 +25,7 @@ type Set struct {
 	ID        driver.SetID
 	Snapshots []driver.Snapshot // by member number
 	Manifest  *Manifest         // never nil; made from the snapshots where the recorded one is lost
+	Recorded  bool              // the manifest is the recorded one
 	Complete  bool
 	LeftOver  bool // not complete because a run or a destroy of ours did not end
 }
@@ -66,8 +67,9 @@ func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Se
 	slices.SortFunc(members, func(a, b driver.Snapshot) int {
 		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Name, b.Name))
 	})
+	members = named(members, recorded)
 	markTwins(members)
-	s := Set{ID: id, Snapshots: members}
+	s := Set{ID: id, Snapshots: members, Recorded: recorded != nil}
 	faults := faultsOf(members)
 	s.LeftOver = slices.ContainsFunc(members, func(m driver.Snapshot) bool { return !m.Sealed && m.Fault == "" })
 	s.Manifest = merge(id, members, recorded)
@@ -77,6 +79,22 @@ func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Se
 	s.Complete = len(faults) == 0
 	s.Manifest.Complete, s.Manifest.Faults = s.Complete, faults
 	return s
+}
+
+// named leaves out what the recorded manifest does not name, unless it names nothing that is there. The manifest was written
+// before the first member was sealed, so what it leaves out was put beside the set by somebody else, who may mean to make it
+// look like the remains of one.
+func named(members []driver.Snapshot, recorded *Manifest) []driver.Snapshot {
+	if recorded == nil {
+		return members
+	}
+	isNamed := func(s driver.Snapshot) bool {
+		return slices.ContainsFunc(recorded.Members, func(m Member) bool { return m.GUID == s.GUID })
+	}
+	if !slices.ContainsFunc(members, isNamed) {
+		return members
+	}
+	return slices.DeleteFunc(members, func(s driver.Snapshot) bool { return !isNamed(s) })
 }
 
 // markTwins finds members that are there twice, as when a copy of a whole pool was imported beside it (zpool-split(8),

@@ -94,6 +94,20 @@ func TestTwins(t *testing.T) {
 	}
 }
 
+// What is put beside a recorded set makes it neither incomplete nor left over.
+func TestStrangerIsNoMember(t *testing.T) {
+	whole := []driver.Snapshot{member(1, 2), member(2, 2)}
+	recorded := map[driver.SetID]*snapset.Manifest{id: snapset.Assemble(whole, nil)[0].Manifest}
+	for _, k := range []int{1, 2, 3} {
+		stranger := member(k, 2)
+		stranger.Name, stranger.GUID, stranger.Sealed = "/bob", "of somebody else", false
+		s := snapset.Assemble([]driver.Snapshot{whole[0], stranger, whole[1]}, recorded)[0]
+		if !s.Complete || s.LeftOver || len(s.Snapshots) != 2 {
+			t.Errorf("member %d: %+v, faults %q", k, s, s.Manifest.Faults)
+		}
+	}
+}
+
 func TestAssembleDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		of := rapid.IntRange(1, 5).Draw(t, "of")
