@@ -157,7 +157,8 @@ func Take(ctx context.Context, g Group) ([]Snapshot, error) {
 // Lister finds snapshots.
 type Lister interface {
 	// Snapshots returns ours, oldest first within a dataset, sealed or not; without arguments those of every dataset of
-	// this kind on the host. An error means that the answer may be incomplete: nothing may be destroyed on its strength.
+	// this kind on the host. With an error comes what was found all the same, if anything: it may be incomplete, and nothing
+	// may be destroyed on its strength.
 	Snapshots(ctx context.Context, ds ...Dataset) ([]Snapshot, error)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/volsnap/volsnap/driver/driverfake"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -197,5 +198,25 @@ func TestMixedListingFails(t *testing.T) {
 	}
 	if got := len(n.ids()); got != 3 {
 		t.Errorf("%d sets are left, want 3", got)
+	}
+}
+
+// What a storage that works tells is told also when another does not, with the error; nothing is pruned on its strength.
+func TestSetsOfWhatCanBeListed(t *testing.T) {
+	n, other := newMixedNode(t)
+	id := n.take()
+	n.app.Keep = retention.Policy{Last: 1}
+	other.Fault("Snapshots", 1, errors.New("boom"))
+	sets, err := n.Sets(t.Context(), "app")
+	if err == nil || len(sets) != 1 || sets[0].ID != id || sets[0].Complete {
+		t.Errorf("%+v, %v; want %s with a member missing, and the error", sets, err, id)
+	}
+	other.Fault("Snapshots", 1, errors.New("boom"))
+	if s, err := n.Set(t.Context(), id); err == nil || s.ID != id {
+		t.Errorf("%+v, %v", s, err)
+	}
+	other.Fault("Snapshots", 1, errors.New("boom"))
+	if _, err := n.PlanPrune(t.Context(), n.app, true); !errors.Is(err, engine.ErrCareful) {
+		t.Errorf("%v, want ErrCareful", err)
 	}
 }

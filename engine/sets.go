@@ -11,13 +11,15 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// Sets lists the sets of app on this host, oldest first, complete or not; of every app when app is empty.
+// Sets lists the sets of app on this host, oldest first, complete or not; of every app when app is empty. With an error come
+// those that were found all the same: others may be missing, and of these, members.
 func (e *Engine) Sets(ctx context.Context, app string) ([]snapset.Set, error) {
 	var all []driver.Snapshot
+	var failed []error
 	for _, d := range e.Drivers {
 		snaps, err := d.Snapshots(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("list %s snapshots: %w", d.Kind(), err)
+			failed = append(failed, fmt.Errorf("list %s snapshots: %w", d.Kind(), err))
 		}
 		for _, s := range snaps {
 			if app == "" || s.Set.App() == app {
@@ -25,20 +27,20 @@ func (e *Engine) Sets(ctx context.Context, app string) ([]snapset.Set, error) {
 			}
 		}
 	}
-	return snapset.Assemble(all, e.Store.ReadAll(snapset.IDs(all))), nil
+	return snapset.Assemble(all, e.Store.ReadAll(snapset.IDs(all))), errors.Join(failed...)
 }
 
-// Set finds one set. ErrNoSet when there is none.
+// Set finds one set. ErrNoSet when there is none. An error of Sets comes with the set, if that was found.
 func (e *Engine) Set(ctx context.Context, id driver.SetID) (snapset.Set, error) {
 	sets, err := e.Sets(ctx, id.App())
-	if err != nil {
+	i := slices.IndexFunc(sets, func(s snapset.Set) bool { return s.ID == id })
+	switch {
+	case i >= 0:
+		return sets[i], err
+	case err != nil:
 		return snapset.Set{}, err
 	}
-	i := slices.IndexFunc(sets, func(s snapset.Set) bool { return s.ID == id })
-	if i < 0 {
-		return snapset.Set{}, fmt.Errorf("%s: %w", id, ErrNoSet)
-	}
-	return sets[i], nil
+	return snapset.Set{}, fmt.Errorf("%s: %w", id, ErrNoSet)
 }
 
 // Pin keeps a set from being pruned or deleted until Unpin takes the reason back.

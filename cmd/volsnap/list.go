@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -29,10 +30,7 @@ func (p *program) listCommand() *cli.Command {
 				return err
 			}
 			sets, err := h.engine.Sets(c.Context, app)
-			if err != nil {
-				return err
-			}
-			return p.printSets(c, sets)
+			return errors.Join(p.printSets(c, sets), err) // what was found may be what somebody needs now
 		},
 	}
 }
@@ -65,13 +63,13 @@ func (p *program) showCommand() *cli.Command {
 		Flags: []cli.Flag{jsonFlag},
 		Action: func(c *cli.Context) error {
 			s, err := p.oneSet(c)
-			if err != nil {
+			switch {
+			case s.Manifest == nil:
 				return err
+			case c.Bool("json"):
+				return errors.Join(p.printJSON(s.Manifest), err)
 			}
-			if c.Bool("json") {
-				return p.printJSON(s.Manifest)
-			}
-			return p.printManifest(s.Manifest)
+			return errors.Join(p.printManifest(s.Manifest), err)
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -167,6 +168,8 @@ func TestQuotaIsCounted(t *testing.T) {
 
 // TestSuspendedPoolIsLeftAlone takes a pool's only device away.
 func TestSuspendedPoolIsLeftAlone(t *testing.T) {
+	healthy, _ := newPool(t, 256<<20)
+	other := takeAndSeal(t, zfs.New(), requestOf(t, 9, create(t, healthy+"/b")))[0]
 	dir := t.TempDir()
 	file, top, name := filepath.Join(dir, "disk"), filepath.Join(dir, "top"), fmt.Sprintf("vtsus%d", os.Getpid())
 	write(t, dir, "disk", "")
@@ -213,6 +216,10 @@ func TestSuspendedPoolIsLeftAlone(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "suspended") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+	all, err := d.Snapshots(t.Context())
+	if err == nil || !slices.Contains(namesOf(all), other.Name) {
+		t.Errorf("of all pools are listed %q, %v; want what is in %s, and an error", namesOf(all), err, healthy)
 	}
 	place, err := d.Resolve(t.Context(), top+"/a")
 	if err != nil || place.Dataset != ds || len(place.Findings) != 1 || !strings.Contains(place.Findings[0].What, "suspended") {

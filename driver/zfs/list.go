@@ -3,6 +3,7 @@ package zfs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,27 +18,25 @@ const (
 )
 
 // Snapshots implements driver.Lister: one `zfs list` for each pool, and `zfs holds` for those of ours that are held. A pool
-// that is suspended is an error, since nobody can say what is in it.
+// that is suspended is an error, since nobody can say what is in it; what is in the others is told with it.
 func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
 	var all []driver.Snapshot
 	scopes, err := d.scopes(ds)
+	failed := []error{err}
 	for _, scope := range scopes {
-		var got []driver.Snapshot
-		if got, err = d.listPool(ctx, scope); err != nil {
-			break
-		}
-		all = append(all, got...)
+		got, err := d.listPool(ctx, scope)
+		all, failed = append(all, got...), append(failed, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
+	if err = errors.Join(failed...); err != nil {
+		err = fmt.Errorf("list snapshots: %w", err)
 	}
 	slices.SortStableFunc(all, func(a, b driver.Snapshot) int {
 		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order))
 	})
-	return all, nil
+	return all, err
 }
 
 // scope is what of a pool is to be listed: the datasets that are named, or all of it.
