@@ -182,7 +182,7 @@ func TestSuspendedPoolIsLeftAlone(t *testing.T) {
 	do(t, "dmsetup", "create", name, "--table", table("linear "+loop+" 0"))
 	cleanUp(t, "dmsetup", "remove", "--retry", name)
 	do(t, "zpool", "create", "-o", "failmode=wait", "-O", "mountpoint="+top, name, "/dev/mapper/"+name)
-	cleanUp(t, "zpool", "destroy", "-f", name)
+	t.Cleanup(func() { destroyPool(t, name) }) // who hung in there may need a moment to end
 	ds, d := create(t, name+"/a"), zfs.New()
 	s := takeAndSeal(t, d, requestOf(t, 1, ds))[0]
 	g, err := d.Prepare(t.Context(), requestOf(t, 2, ds))
