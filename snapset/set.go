@@ -71,7 +71,7 @@ func assemble(id driver.SetID, members []driver.Snapshot, recorded *Manifest) Se
 	markTwins(members)
 	s := Set{ID: id, Snapshots: members, Recorded: recorded != nil}
 	faults := faultsOf(members)
-	s.LeftOver = slices.ContainsFunc(members, func(m driver.Snapshot) bool { return !m.Sealed && m.Fault == "" })
+	s.LeftOver = agree(members) && slices.ContainsFunc(members, func(m driver.Snapshot) bool { return !m.Sealed && m.Fault == "" })
 	s.Manifest = merge(id, members, recorded)
 	if recorded != nil && !s.LeftOver {
 		faults = append(faults, contradictions(members, recorded)...)
@@ -109,6 +109,13 @@ func markTwins(members []driver.Snapshot) {
 			twin.one.Fault = cmp.Or(twin.one.Fault, "is there a second time, as "+twin.other.Name)
 		}
 	}
+}
+
+// agree reports whether all say that they are of the same number of members, and one of those. The remains of a set do; one
+// that does not was not made with the others, and a set is not given up for it.
+func agree(members []driver.Snapshot) bool {
+	of := members[0].Of
+	return !slices.ContainsFunc(members, func(m driver.Snapshot) bool { return m.Of != of || m.Member < 1 || m.Member > of })
 }
 
 func faultsOf(members []driver.Snapshot) []string {

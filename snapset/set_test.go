@@ -108,6 +108,22 @@ func TestStrangerIsNoMember(t *testing.T) {
 	}
 }
 
+// Where the manifest is lost, nothing tells a stranger from a member. The set counts as damaged then, and not as left over,
+// which the next run would remove.
+func TestStrangerMakesNoRemains(t *testing.T) {
+	for _, k := range []struct{ member, of int }{{1, 2}, {2, 2}, {3, 2}, {0, 2}, {3, 3}, {1, 1}} {
+		stranger := member(k.member, k.of)
+		stranger.Name, stranger.GUID, stranger.Sealed = "/bob", "of somebody else", false
+		for _, order := range [][]driver.Snapshot{
+			{member(1, 2), member(2, 2), stranger}, {stranger, member(2, 2), member(1, 2)},
+		} {
+			if s := snapset.Assemble(order, nil)[0]; s.LeftOver || s.Complete {
+				t.Errorf("a stranger that is member %d of %d: left over %t, complete %t", k.member, k.of, s.LeftOver, s.Complete)
+			}
+		}
+	}
+}
+
 func TestAssembleDoesNotDependOnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		of := rapid.IntRange(1, 5).Draw(t, "of")

@@ -20,8 +20,10 @@ func automatic(m mountinfo.Mount) bool {
 // the way only where somebody is in there now.
 func inTheWay(snapshots map[string]row) (map[string]string, error) {
 	points := map[string]string{}
-	first := true // the namespace of this process, in which a mount can be unmounted
+	namespaces := 0
 	for all, err := range mountinfo.Namespaces() {
+		namespaces++
+		own := namespaces == 1 // a mount can be unmounted there alone
 		if errors.Is(err, fs.ErrPermission) {
 			continue // not ours to look at
 		}
@@ -32,11 +34,10 @@ func inTheWay(snapshots map[string]row) (map[string]string, error) {
 			if _, asked := snapshots[m.Source]; !asked || m.FS != Kind {
 				continue
 			}
-			if !automatic(m) || first && errors.Is(unmount(m.Point), driver.ErrBusy) {
+			if !automatic(m) || own && errors.Is(unmount(m.Point), driver.ErrBusy) {
 				points[m.Source] = m.Point
 			}
 		}
-		first = false
 	}
 	return points, nil
 }
