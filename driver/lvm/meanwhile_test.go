@@ -103,6 +103,7 @@ func TestMissingDisk(t *testing.T) {
 	run(t, "vgextend", "--config", lean, st.vg, loop)
 	run(t, "vgchange", "-an", st.vg)
 	run(t, "losetup", "--detach", loop)
+	awaitDetached(t, loop)
 	got, err := d.Snapshots(t.Context(), ds)
 	if err == nil {
 		t.Errorf("listed %+v", got)
@@ -114,6 +115,21 @@ func TestMissingDisk(t *testing.T) {
 	if got := listed(t, d, ds); len(got) != 1 || got[0].GUID != one.GUID {
 		t.Errorf("without the disk: %+v", got)
 	}
+}
+
+// awaitDetached returns when a loop device is gone: one that somebody has open, as udev for a look at it, is detached only when
+// it is closed (losetup(8)).
+func awaitDetached(t *testing.T, loop string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 3000 {
+		if _, err := os.Stat(filepath.Join("/sys/block", filepath.Base(loop), "loop/backing_file")); err != nil {
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("%s is still there", loop)
 }
 
 // lvcreate is killed at many moments. Whatever it leaves is listed as left over and can be destroyed; the next set can be
