@@ -58,7 +58,8 @@ type Snapshot struct {
 	Volumes     []Volume  // what of the app lies in it
 	GUID        string    // equal on every replica of this state
 	Order       uint64    // greater for a later snapshot of one dataset; not a clock
-	Taken       time.Time // when the storage had made it, by this host's clock
+	Taken       time.Time // when the storage had made it, by the clock of the host that took it
+	Received    time.Time // when a replica had arrived, by the clock of the host that it is on; zero for what was taken here
 	Sealed      bool      // see the package comment
 	Consistency string    // the set's class, once sealed
 	Pins        []string  // reasons that keep it from being destroyed, sorted

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -28,3 +29,12 @@ func CheckPin(reason string) error {
 	}
 	return nil
 }
+
+// basePrefix begins the pins that Base makes. An operator's reason may not begin like it.
+const basePrefix = "base of target "
+
+// Base is the pin that keeps a set because the named target has it, or is about to have it, and the next one builds on it.
+func Base(target string) string { return basePrefix + target }
+
+// BaseOf is the target that a pin of Base names.
+func BaseOf(pin string) (target string, ok bool) { return strings.CutPrefix(pin, basePrefix) }

@@ -119,7 +119,7 @@ func BenchmarkDestroy(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("batch=%d/rest=%s", pace.Batch, pace.Rest), func(b *testing.B) {
 			for b.Loop() {
-				benchDestroy(b, &Driver{pace: pace})
+				benchDestroy(b, &Driver{kept{pace: pace}})
 			}
 		})
 	}

@@ -17,13 +17,13 @@ import (
 
 // Destroy implements driver.Pruner. Each batch is on disk before its records are removed, so that no crash leaves a
 // snapshot without one.
-func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
-	return d.pace.Destroy(ctx, s, destroyAll)
+func (k kept) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+	return k.pace.Destroy(ctx, s, k.destroyAll)
 }
 
 // destroyAll destroys one batch.
-func destroyAll(ctx context.Context, batch []driver.Snapshot) error {
-	st, err := newStores(ctx)
+func (r realm) destroyAll(ctx context.Context, batch []driver.Snapshot) error {
+	st, err := r.newStores(ctx)
 	if err != nil {
 		return fmt.Errorf("destroy: %w", err)
 	}
@@ -64,15 +64,15 @@ func (st *stores) destroy(s driver.Snapshot, busy func(place) bool) error {
 	if err != nil {
 		return err
 	}
-	key := st.keyOpen(s)
-	closeAll(p.dir)
-	if err := p.pinned(); err != nil {
+	defer closeAll(p.dir)
+	if err := p.free(busy); err != nil {
 		return err
 	}
-	if busy(p.at) {
-		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	err = destroySubvol(st.keyOpen(s), p.info.id)
+	if errors.Is(err, unix.EPERM) { // btrfs_delete_subvolume: somebody else is sending it
+		return fmt.Errorf("being sent: %w: %w", driver.ErrBusy, err)
 	}
-	return destroySubvol(key, p.info.id)
+	return err
 }
 
 // forget removes the records of snapshots that are gone, once that is on disk, and directories that are empty then.

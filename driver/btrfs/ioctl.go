@@ -34,6 +34,15 @@ type volArgs struct {
 	name  [4040]byte // or a subvolume's id in the first eight bytes
 }
 
+// receivedArgs is struct btrfs_ioctl_received_subvol_args.
+type receivedArgs struct {
+	uuid    btrfs.UUID
+	transid uint64       // at the source
+	_       uint64       // its transaction here, which the kernel tells
+	_       [2]timestamp // when it was sent, and received, which the kernel tells
+	_       [17]uint64
+}
+
 // subvolArgs is struct btrfs_ioctl_get_subvol_info_args.
 type subvolArgs struct {
 	id         uint64
@@ -56,6 +65,8 @@ type timestamp struct {
 	_    uint32
 }
 
+func (t timestamp) time() time.Time { return time.Unix(int64(t.sec), int64(t.nsec)) }
+
 // lookupArgs is struct btrfs_ioctl_ino_lookup_args.
 type lookupArgs struct {
 	tree, inode uint64
@@ -66,6 +77,9 @@ var (
 	iocCommit     = ioctl.IOR(magic, 24, 8) // BTRFS_IOC_START_SYNC
 	iocAwait      = ioctl.IOW(magic, 22, 8) // BTRFS_IOC_WAIT_SYNC
 	iocSnapshot   = ioctl.IOW(magic, 23, 4096)
+	iocCreate     = ioctl.IOW(magic, 24, 4096)
+	iocFlags      = ioctl.IOW(magic, 26, 8)
+	iocReceived   = ioctl.IOWR(magic, 37, 200)
 	iocDestroy    = ioctl.IOW(magic, 63, 4096)
 	iocLookup     = ioctl.IOWR(magic, 18, 4096)
 	iocSearch     = ioctl.IOWR(magic, 17, 112)
@@ -80,7 +94,7 @@ type subvol struct {
 	name                 string // its name there
 	uuid, from, received btrfs.UUID
 	readOnly             bool
-	made                 time.Time
+	made, arrived        time.Time // by this host's clock; arrived means nothing unless received is set
 }
 
 // makeSnapshot makes dst/name from the subvolume whose top src is. An existing name is EEXIST and stays.
@@ -93,6 +107,26 @@ func makeSnapshot(src, dst *os.File, name string, readOnly bool) error {
 	fault.Point("before snapshot")
 	defer fault.Point("after snapshot")
 	return ioctl.Do(dst, iocSnapshot, &args)
+}
+
+// makeSubvol makes dst/name, empty and writable. An existing name is EEXIST and stays.
+func makeSubvol(dst *os.File, name string) error {
+	var args volArgs
+	copy(args.name[:len(args.name)-1], name)
+	fault.Point("before subvolume")
+	defer fault.Point("after subvolume")
+	return ioctl.Do(dst, iocCreate, &args)
+}
+
+// setReceived notes in the subvolume whose top is f what it is a replica of, and makes it read-only.
+func setReceived(f *os.File, uuid btrfs.UUID, transid uint64) error {
+	fault.Point("before received UUID")
+	defer fault.Point("after read-only")
+	if err := ioctl.Do(f, iocReceived, &receivedArgs{uuid: uuid, transid: transid}); err != nil {
+		return err
+	}
+	flags := uint64(subvolRO)
+	return ioctl.Do(f, iocFlags, &flags)
 }
 
 // destroySubvol removes the subvolume with that id from the file system that dir is on, wherever it is linked.
@@ -113,7 +147,7 @@ func infoOf(f *os.File) (subvol, error) {
 	return subvol{
 		id: args.id, parent: args.parent, dir: args.dir, name: cString(args.name[:]),
 		uuid: args.uuid, from: args.parentUUID, received: args.received, readOnly: args.flags&rootFlagRO != 0,
-		made: time.Unix(int64(args.times[1].sec), int64(args.times[1].nsec)),
+		made: args.times[1].time(), arrived: args.times[3].time(),
 	}, nil
 }
 

@@ -19,6 +19,7 @@ type keyDir struct {
 	found []subvol
 }
 
+// openKeys opens the directories of the store at the top of a mount.
 func (l lister) openKeys(m mountinfo.Mount) ([]*keyDir, error) {
 	top, err := openDir(m.Point)
 	if err != nil {
@@ -33,6 +34,11 @@ func (l lister) openKeys(m mountinfo.Mount) ([]*keyDir, error) {
 		return nil, err
 	}
 	defer func() { _ = store.Close() }()
+	return l.keysIn(store, m.Dev)
+}
+
+// keysIn opens the directories of a store, those before an error too.
+func (l lister) keysIn(store *os.File, dev string) ([]*keyDir, error) {
 	names, err := store.Readdirnames(-1)
 	if err != nil {
 		return nil, err
@@ -42,7 +48,7 @@ func (l lister) openKeys(m mountinfo.Mount) ([]*keyDir, error) {
 		if !keyPattern.MatchString(key) || l.want.skips(key) {
 			continue
 		}
-		k, err := openKey(store, key, m.Dev)
+		k, err := openKey(store, key, dev)
 		if err != nil {
 			return out, err
 		}

@@ -44,14 +44,19 @@ func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.
 		}
 		out = append(out, got...)
 	}
-	slices.SortStableFunc(out, func(a, b driver.Snapshot) int {
-		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order))
-	})
+	inOrder(out)
 	return out, nil
 }
 
+func inOrder(all []driver.Snapshot) {
+	slices.SortStableFunc(all, func(a, b driver.Snapshot) int {
+		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order))
+	})
+}
+
 type lister struct {
-	mounts mounts
+	realm
+	mounts mounts // of the host's realm
 	want   *wants
 }
 
@@ -95,11 +100,7 @@ type dirOf struct{ tree, inode uint64 }
 // listFS lists the stores of one file system.
 func (l lister) listFS(ctx context.Context, tops []mountinfo.Mount) ([]driver.Snapshot, error) {
 	var dirs []*keyDir
-	defer func() {
-		for _, k := range dirs {
-			_ = k.dir.Close()
-		}
-	}()
+	defer func() { closeKeys(dirs) }()
 	for _, m := range tops {
 		got, err := l.openKeys(m)
 		dirs = append(dirs, got...)
@@ -107,6 +108,17 @@ func (l lister) listFS(ctx context.Context, tops []mountinfo.Mount) ([]driver.Sn
 			return nil, err
 		}
 	}
+	return l.listKeys(ctx, dirs)
+}
+
+func closeKeys(dirs []*keyDir) {
+	for _, k := range dirs {
+		closeAll(k.dir)
+	}
+}
+
+// listKeys lists what lies in directories of one file system.
+func (l lister) listKeys(ctx context.Context, dirs []*keyDir) ([]driver.Snapshot, error) {
 	if len(dirs) == 0 {
 		return nil, nil
 	}
@@ -195,6 +207,9 @@ func (l lister) snapshot(k *keyDir, s subvol, source string) (*driver.Snapshot, 
 	out := driver.Snapshot{
 		Name: filepath.Join(k.dir.Name(), s.name), Set: set, GUID: s.uuid.String(), Order: s.id, Taken: s.made,
 	}
+	if l.dir != "" {
+		out.GUID = s.received.String()
+	}
 	r, err := readRecord(k.dir, set)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -205,17 +220,13 @@ func (l lister) snapshot(k *keyDir, s subvol, source string) (*driver.Snapshot, 
 		return nil, err
 	default:
 		ours, fault := r.judge(s)
-		if !ours {
+		if !ours || !l.has(r) {
 			return nil, nil
 		}
 		out.Fault, source = fault, r.Source
 		r.fill(&out, s)
 	}
-	name, ok := l.mounts.name(k.dev, source)
-	if !ok || source == "" {
-		name = cmp.Or(source, k.dir.Name())
-	}
-	ds, ok := l.want.as(k.dev, source, name)
+	ds, ok := l.dataset(k, source)
 	if !ok {
 		return nil, nil
 	}
@@ -223,10 +234,25 @@ func (l lister) snapshot(k *keyDir, s subvol, source string) (*driver.Snapshot, 
 	return &out, nil
 }
 
+// dataset is what the snapshots in a directory are of, if it was asked for. That of replicas is the directory.
+func (l lister) dataset(k *keyDir, source string) (driver.Dataset, bool) {
+	if l.dir != "" {
+		return l.want.as(k.dev, "", k.dir.Name())
+	}
+	name, ok := l.mounts.name(k.dev, source)
+	if !ok || source == "" {
+		name = cmp.Or(source, k.dir.Name())
+	}
+	return l.want.as(k.dev, source, name)
+}
+
 func (r record) fill(out *driver.Snapshot, s subvol) {
 	out.Member, out.Of, out.Volumes, out.Pins = r.Member, r.Of, r.Volumes, r.Pins
 	out.Sealed, out.Consistency, out.GUID = r.Sealed, r.Consistency, r.guid(s)
 	if !r.Taken.IsZero() {
 		out.Taken = r.Taken
+	}
+	if r.isReplica() {
+		out.Received = s.arrived
 	}
 }

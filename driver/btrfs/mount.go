@@ -15,10 +15,10 @@ import (
 
 // Mount implements driver.Driver: a bind mount that is read-only and without devices, setuid and execution from its first
 // moment on.
-func (d *Driver) Mount(
+func (k kept) Mount(
 	ctx context.Context, s driver.Snapshot, dir string,
 ) (unmount func(context.Context) error, err error) {
-	err = withSnapshot(ctx, s, func(p *spot) error {
+	err = k.withSnapshot(ctx, s, func(p *spot) error {
 		at, err := openEmpty(dir)
 		if err != nil {
 			return err
@@ -46,8 +46,8 @@ func (d *Driver) Mount(
 }
 
 // withSnapshot lets fn work with a snapshot that is ours and as it was sealed, and that nobody destroys meanwhile.
-func withSnapshot(ctx context.Context, s driver.Snapshot, fn func(*spot) error) error {
-	st, err := lockStores(ctx, []driver.Snapshot{s})
+func (r realm) withSnapshot(ctx context.Context, s driver.Snapshot, fn func(*spot) error) error {
+	st, err := r.lockStores(ctx, []driver.Snapshot{s})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func bind(what, at *os.File) error {
 
 // Clone implements driver.Driver: a writable snapshot of the snapshot. "to" is an absolute path on the same file system.
 func (d *Driver) Clone(ctx context.Context, s driver.Snapshot, to driver.Dataset) error {
-	err := withSnapshot(ctx, s, func(p *spot) error {
+	err := d.withSnapshot(ctx, s, func(p *spot) error {
 		if to.Kind != Kind || !filepath.IsAbs(to.Name) || filepath.Clean(to.Name) != to.Name || to.Name == "/" {
 			return fmt.Errorf("the name is no clean absolute path: %w", driver.ErrNotSupported)
 		}
@@ -141,13 +141,17 @@ func clone(p *spot, dir *os.File, name string) error {
 
 // Space implements driver.Taker.
 func (d *Driver) Space(ctx context.Context, ds driver.Dataset) (driver.Space, error) {
+	return spaceOf(ctx, ds.Name)
+}
+
+func spaceOf(ctx context.Context, dir string) (driver.Space, error) {
 	var st unix.Statfs_t
 	err := ctx.Err()
 	if err == nil {
-		err = unix.Statfs(ds.Name, &st)
+		err = unix.Statfs(dir, &st)
 	}
 	if err != nil {
-		return driver.Space{}, fmt.Errorf("space of %s: %w", ds, classify(err))
+		return driver.Space{}, fmt.Errorf("space of %s: %w", dir, classify(err))
 	}
 	size := uint64(st.Bsize)
 	return driver.Space{FreeBytes: st.Bavail * size, TotalBytes: st.Blocks * size}, nil

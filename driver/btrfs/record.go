@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	recordVersion = 1
-	recordLimit   = 1 << 20 // bytes; what is larger was not written by us
+	recordVersion  = 1       // of a snapshot that was taken on this host
+	replicaVersion = 2       // of one that was received
+	recordLimit    = 1 << 20 // bytes; what is larger was not written by us
 )
 
 // record is what lies beside a snapshot. A field that a later version adds needs a new recordVersion: what is not
@@ -31,8 +32,9 @@ type record struct {
 	Member      int             `json:"member"`
 	Of          int             `json:"of"`
 	Volumes     []driver.Volume `json:"volumes"`
-	Source      string          `json:"source"`      // the subvolume's path from the top of its file system
-	SourceUUID  string          `json:"source_uuid"` // a snapshot that is not sealed is ours if it was made from this one
+	Source      string          `json:"source"`                // the subvolume's path from the top of its file system; of a replica, its dataset's name at the source
+	SourceUUID  string          `json:"source_uuid,omitempty"` // a snapshot that is not sealed is ours if it was made from this one
+	Base        string          `json:"base,omitempty"`        // of a replica: GUID of what its stream built on
 	GUID        string          `json:"guid,omitempty"`
 	Sealed      bool            `json:"sealed"`
 	Consistency string          `json:"consistency,omitempty"`
@@ -52,7 +54,7 @@ func parseRecord(text []byte) (record, error) {
 		var head struct {
 			Version int `json:"version"`
 		}
-		if json.Unmarshal(text, &head) == nil && head.Version > recordVersion {
+		if json.Unmarshal(text, &head) == nil && head.Version > replicaVersion {
 			return record{}, fmt.Errorf("%w: version %d is of a newer volsnap", errDamaged, head.Version)
 		}
 		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
@@ -83,15 +85,17 @@ func (r record) check() error {
 		return err
 	}
 	switch {
-	case r.Version != recordVersion:
-		return fmt.Errorf("version %d, not %d", r.Version, recordVersion)
+	case r.Version != recordVersion && !r.isReplica():
+		return fmt.Errorf("version %d, not %d or %d", r.Version, recordVersion, replicaVersion)
 	case r.Member < 1 || r.Member > r.Of:
 		return fmt.Errorf("member %d of %d", r.Member, r.Of)
 	case !strings.HasPrefix(r.Source, "/") || path.Clean(r.Source) != r.Source || !text(r.Source):
 		return fmt.Errorf("source %q is no clean absolute path", r.Source)
-	case !validUUID(r.SourceUUID):
+	case r.isReplica() && r.SourceUUID != "", !r.isReplica() && !validUUID(r.SourceUUID):
 		return fmt.Errorf("source UUID %q", r.SourceUUID)
-	case r.GUID != "" && !validUUID(r.GUID) || r.GUID == "" && r.Sealed:
+	case r.Base != "" && !(r.isReplica() && validUUID(r.Base)):
+		return fmt.Errorf("base %q", r.Base)
+	case r.GUID != "" && !validUUID(r.GUID) || r.GUID == "" && (r.Sealed || r.isReplica()):
 		return fmt.Errorf("GUID %q", r.GUID)
 	case !text(r.Consistency) || len(r.Consistency) > 32:
 		return fmt.Errorf("consistency %q", r.Consistency)
@@ -115,21 +119,30 @@ func (r record) check() error {
 	return nil
 }
 
+// isReplica reports whether the record is of a snapshot that was received.
+func (r record) isReplica() bool { return r.Version == replicaVersion }
+
 // text reports whether a string comes back from JSON as it went there, and cannot end a C string.
 func text(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 func validUUID(s string) bool {
+	_, ok := parseUUID(s)
+	return ok
+}
+
+// parseUUID accepts what String of a UUID that is not zero says.
+func parseUUID(s string) (btrfs.UUID, bool) {
 	raw, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
 	if err != nil || len(raw) != btrfs.UUIDSize {
-		return false
+		return btrfs.UUID{}, false
 	}
 	id := btrfs.UUID(raw)
-	return !id.IsZero() && id.String() == s
+	return id, !id.IsZero() && id.String() == s
 }
 
 // judge says whether the record speaks of this snapshot, and what is wrong with it if it does.
 func (r record) judge(s subvol) (ours bool, fault string) {
-	same := r.GUID != "" && (s.uuid.String() == r.GUID || s.received.String() == r.GUID)
+	same := r.GUID != "" && (!r.isReplica() && s.uuid.String() == r.GUID || s.received.String() == r.GUID)
 	switch {
 	case r.Sealed && !same:
 		return true, fmt.Sprintf("has the UUID %s, not %s as when it was sealed", s.uuid, r.GUID)

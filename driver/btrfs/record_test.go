@@ -27,17 +27,40 @@ func goodRecord() record {
 	}
 }
 
+func goodReplica() record {
+	r := goodRecord()
+	r.Version, r.SourceUUID, r.Base = replicaVersion, "", uuidA
+	return r
+}
+
 func TestRecordRoundTrip(t *testing.T) {
-	text, err := goodRecord().encode()
-	if err != nil {
-		t.Fatal(err)
+	for _, want := range []record{goodRecord(), goodReplica()} {
+		text, err := want.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseRecord(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
 	}
-	got, err := parseRecord(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(goodRecord(), got); diff != "" {
-		t.Error(diff)
+}
+
+func TestRecordOfReplicaRefused(t *testing.T) {
+	for name, spoil := range map[string]func(*record){
+		"a source UUID": func(r *record) { r.SourceUUID = uuidA },
+		"no GUID":       func(r *record) { r.GUID, r.Sealed = "", false },
+		"a bad base":    func(r *record) { r.Base = "../x" },
+		"version 3":     func(r *record) { r.Version = 3 },
+	} {
+		r := goodReplica()
+		spoil(&r)
+		if _, err := r.encode(); !errors.Is(err, errDamaged) {
+			t.Errorf("%s: %v, want errDamaged", name, err)
+		}
 	}
 }
 
@@ -68,7 +91,9 @@ func damaged(t testing.TB) map[string]string {
 		"text for a number":  swap(`"member": 1`, `"member": "1"`),
 		"text for a bool":    swap(`"sealed": true`, `"sealed": "no"`),
 		"unknown field":      swap(`"sealed"`, `"x": 1, "sealed"`),
-		"newer version":      swap(`"version": 1`, `"version": 2`),
+		"a replica's":        swap(`"version": 1`, `"version": 2`),
+		"newer version":      swap(`"version": 1`, `"version": 3`),
+		"base":               swap(`"sealed": true`, `"base": "`+uuidA+`", "sealed": true`),
 		"no version":         swap(`"version": 1`, `"version": 0`),
 		"member 0":           swap(`"member": 1`, `"member": 0`),
 		"member 3 of 2":      swap(`"member": 1`, `"member": 3`),
@@ -217,6 +242,16 @@ func TestJudge(t *testing.T) {
 		ours, fault := r.judge(tc.snap)
 		if ours != tc.ours || (fault != "") != tc.fault {
 			t.Errorf("%s: ours %t, fault %q", tc.name, ours, fault)
+		}
+	}
+	replica := record{Version: replicaVersion, GUID: uuidB}
+	for _, received := range []bool{true, false} { // the source itself is no replica of it
+		s := subvol{uuid: id(uuidB), readOnly: true}
+		if received {
+			s = subvol{uuid: id(uuidA), received: id(uuidB), readOnly: true}
+		}
+		if ours, fault := replica.judge(s); ours != received || fault != "" {
+			t.Errorf("replica, received %t: ours %t, fault %q", received, ours, fault)
 		}
 	}
 }

@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // Seal implements driver.Taker.
-func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
-	return update(ctx, "seal", s, func(p *spot) []record {
+func (k kept) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
+	return k.update(ctx, "seal", s, func(p *spot) []record {
 		sealed, beneath := p.record, p.record
 		sealed.Sealed, sealed.Consistency = true, consistency
-		sealed.GUID, sealed.Taken = p.asked.GUID, p.asked.Taken.UTC()
+		sealed.GUID = p.asked.GUID
+		if !sealed.isReplica() { // whose record has had it since before it came
+			sealed.Taken = p.asked.Taken.UTC()
+		}
 		if p.record.Sealed || len(p.record.Pins) == 0 {
 			return []record{sealed}
 		}
@@ -25,8 +30,8 @@ func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snaps
 }
 
 // Pin implements driver.Pruner.
-func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return setPins(ctx, "pin", s, reason, func(pins []string) []string {
+func (k kept) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.setPins(ctx, "pin", s, reason, func(pins []string) []string {
 		at, found := slices.BinarySearch(pins, reason)
 		if found {
 			return pins
@@ -36,17 +41,19 @@ func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) erro
 }
 
 // Unpin implements driver.Pruner.
-func (d *Driver) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return setPins(ctx, "unpin", s, reason, func(pins []string) []string {
+func (k kept) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.setPins(ctx, "unpin", s, reason, func(pins []string) []string {
 		return slices.DeleteFunc(pins, func(have string) bool { return have == reason })
 	})
 }
 
-func setPins(ctx context.Context, verb string, s driver.Snapshot, reason string, change func([]string) []string) error {
+func (r realm) setPins(
+	ctx context.Context, verb string, s driver.Snapshot, reason string, change func([]string) []string,
+) error {
 	if err := driver.CheckPin(reason); err != nil {
 		return fmt.Errorf("%s %s: %w", verb, s.Name, err)
 	}
-	return update(ctx, verb, []driver.Snapshot{s}, func(p *spot) []record {
+	return r.update(ctx, verb, []driver.Snapshot{s}, func(p *spot) []record {
 		p.record.Pins = change(p.record.Pins)
 		return []record{p.record}
 	})
@@ -54,8 +61,8 @@ func setPins(ctx context.Context, verb string, s driver.Snapshot, reason string,
 
 // update finds all of the snapshots, asks change what records they are to have, and writes those. On error of any nothing
 // was written.
-func update(ctx context.Context, verb string, s []driver.Snapshot, change func(*spot) []record) error {
-	st, err := lockStores(ctx, s)
+func (r realm) update(ctx context.Context, verb string, s []driver.Snapshot, change func(*spot) []record) error {
+	st, err := r.lockStores(ctx, s)
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, classify(err))
 	}
@@ -78,8 +85,8 @@ func update(ctx context.Context, verb string, s []driver.Snapshot, change func(*
 }
 
 // Unseal implements driver.Pruner.
-func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
-	st, err := lockStores(ctx, s)
+func (k kept) Unseal(ctx context.Context, s ...driver.Snapshot) error {
+	st, err := k.lockStores(ctx, s)
 	if err != nil {
 		return fmt.Errorf("unseal: %w", classify(err))
 	}
@@ -96,8 +103,8 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 			continue
 		}
 		if err == nil {
-			closeAll(p.dir)
 			err = p.free(busy)
+			closeAll(p.dir)
 		}
 		if err != nil {
 			stays[one.Set] = true
@@ -113,17 +120,27 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 	return errors.Join(append(failed, st.commit())...)
 }
 
-// free is ErrBusy for a snapshot that is pinned or mounted.
+// free is ErrBusy for a snapshot that is pinned, mounted, or held. The store is locked, so it stays free until that ends.
 func (p *spot) free(busy func(place) bool) error {
-	if busy(p.at) {
-		return fmt.Errorf("mounted: %w", driver.ErrBusy)
-	}
-	return p.pinned()
-}
-
-func (p *spot) pinned() error {
 	if len(p.record.Pins) > 0 {
 		return fmt.Errorf("pinned by %q: %w", p.record.Pins, driver.ErrBusy)
 	}
-	return nil
+	if busy(p.at) {
+		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	}
+	alone, err := tryLock(p.dir, unix.LOCK_EX)
+	if err == nil && !alone {
+		err = fmt.Errorf("a stream of it, or on top of it, is under way: %w", driver.ErrBusy)
+	}
+	return err
+}
+
+// hold keeps a snapshot from being unsealed and destroyed until its directory is closed: the open file carries a lock that free
+// asks for. So what a killed process held is free again. The store is locked.
+func (p *spot) hold() error {
+	ok, err := tryLock(p.dir, unix.LOCK_SH)
+	if err == nil && !ok {
+		err = fmt.Errorf("hold %s: %w", p.dir.Name(), driver.ErrBusy)
+	}
+	return err
 }

@@ -143,15 +143,17 @@ func subvolPath(f *os.File, id uint64) (string, error) {
 
 // parseRoot reads a struct btrfs_root_item; one from before Linux 3.6 has no UUIDs.
 func parseRoot(id uint64, b []byte) subvol {
-	const flags, uuid, from, received, made, end = 208, 247, 263, 279, 339, 439
+	const flags, uuid, from, received, made, arrived, end = 208, 247, 263, 279, 339, 363, 439
 	if len(b) < end {
 		return subvol{id: id}
 	}
-	sec, nsec := binary.LittleEndian.Uint64(b[made:]), binary.LittleEndian.Uint32(b[made+8:])
+	at := func(i int) time.Time { // struct btrfs_timespec
+		return time.Unix(int64(binary.LittleEndian.Uint64(b[i:])), int64(binary.LittleEndian.Uint32(b[i+8:])))
+	}
 	return subvol{
 		id: id, readOnly: binary.LittleEndian.Uint64(b[flags:])&rootFlagRO != 0,
 		uuid: btrfs.UUID(b[uuid:from]), from: btrfs.UUID(b[from:received]),
-		received: btrfs.UUID(b[received : received+16]), made: time.Unix(int64(sec), int64(nsec)),
+		received: btrfs.UUID(b[received : received+16]), made: at(made), arrived: at(arrived),
 	}
 }
 

@@ -25,6 +25,7 @@ type spot struct {
 
 // stores are the stores of the snapshots of one call, open and locked.
 type stores struct {
+	realm
 	mounts []mountinfo.Mount
 	open   map[place]*os.File
 	places map[string]place    // by the path of the store
@@ -32,19 +33,19 @@ type stores struct {
 }
 
 // newStores has no store open yet; the caller must close it.
-func newStores(ctx context.Context) (*stores, error) {
+func (r realm) newStores(ctx context.Context) (*stores, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	all, err := mountinfo.Read()
 	return &stores{
-		mounts: all, open: map[place]*os.File{}, places: map[string]place{}, keys: map[string]*os.File{},
+		realm: r, mounts: all, open: map[place]*os.File{}, places: map[string]place{}, keys: map[string]*os.File{},
 	}, err
 }
 
 // lockStores opens and locks the stores that hold the snapshots; the caller must close them.
-func lockStores(ctx context.Context, snaps []driver.Snapshot) (*stores, error) {
-	st, err := newStores(ctx)
+func (r realm) lockStores(ctx context.Context, snaps []driver.Snapshot) (*stores, error) {
+	st, err := r.newStores(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -70,57 +71,28 @@ func (st *stores) close() {
 	}
 }
 
-// storeOf is the path of the store that a snapshot's name leads to: TOP/.volsnap for TOP/.volsnap/KEY/volsnap-SET.
-func storeOf(s driver.Snapshot) (string, error) {
-	at := filepath.Dir(filepath.Dir(s.Name))
-	set, err := driver.ParseName(filepath.Base(s.Name))
-	switch {
-	case s.Dataset.Kind != Kind:
-		return "", fmt.Errorf("is of kind %q: %w", s.Dataset.Kind, driver.ErrForeign)
-	case err != nil:
-		return "", err
-	case set != s.Set:
-		return "", fmt.Errorf("is of the set %s, not %q: %w", set, s.Set, driver.ErrForeign)
-	case !filepath.IsAbs(s.Name), filepath.Clean(s.Name) != s.Name, filepath.Base(at) != storeName,
-		!keyPattern.MatchString(filepath.Base(filepath.Dir(s.Name))):
-		return "", fmt.Errorf("is not in a store of snapshots: %w", driver.ErrForeign)
-	}
-	return at, nil
-}
-
 // add opens the store of a snapshot, if it is not open yet.
 func (st *stores) add(s driver.Snapshot) error {
-	at, err := storeOf(s)
+	at, err := st.storeOf(s)
 	if err != nil {
 		return err
 	}
+	return st.addStore(at)
+}
+
+func (st *stores) addStore(at string) error {
 	if _, ok := st.places[at]; ok {
 		return nil
 	}
-	top, err := openDir(filepath.Dir(at))
+	store, top, err := st.openStore(st.mounts, at)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = top.Close() }()
-	m, inside, err := mountinfo.Containing(st.mounts, top.Name())
-	if err == nil {
-		err = onBtrfs(top)
+	st.places[at] = top
+	if st.open[top] != nil {
+		return store.Close()
 	}
-	if err != nil {
-		return err
-	}
-	if inside != m.Root {
-		return fmt.Errorf("is not at the top of a mount: %w", driver.ErrForeign)
-	}
-	st.places[at] = topOf(m)
-	if st.open[topOf(m)] != nil {
-		return nil
-	}
-	store, err := openPrivate(top, storeName)
-	if err != nil {
-		return err
-	}
-	st.open[topOf(m)] = store
+	st.open[top] = store
 	return nil
 }
 
@@ -162,16 +134,16 @@ func (st *stores) find(s driver.Snapshot) (*spot, error) {
 	}
 	at := st.places[filepath.Dir(key.Name())]
 	p := &spot{asked: s, dir: dir, at: place{
-		at.dev, filepath.Join(at.inside, storeName, filepath.Base(key.Name()), filepath.Base(s.Name)),
+		at.dev, filepath.Join(at.inside, st.storeBase(), filepath.Base(key.Name()), filepath.Base(s.Name)),
 	}}
-	if err := p.check(key); err != nil {
+	if err := p.check(st.realm, key); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
 	return p, nil
 }
 
 // check compares what is there with its record and with what was asked for.
-func (p *spot) check(key *os.File) error {
+func (p *spot) check(r realm, key *os.File) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(p.dir.Fd()), &st); err != nil {
 		return err
@@ -195,7 +167,7 @@ func (p *spot) check(key *os.File) error {
 	}
 	ours, fault := p.record.judge(p.info)
 	switch {
-	case !ours:
+	case !ours, !r.has(p.record):
 		return fmt.Errorf("is not what its record speaks of: %w", driver.ErrForeign)
 	case fault != "":
 		return fmt.Errorf("%s: %w", fault, driver.ErrForeign)

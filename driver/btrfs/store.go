@@ -119,15 +119,22 @@ func openPrivate(dir *os.File, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	if err := private(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if st.Uid != 0 || st.Mode&0o022 != 0 {
-		_ = f.Close()
-		return nil, fmt.Errorf("%s: others than root can write there: %w", f.Name(), driver.ErrForeign)
-	}
 	return f, nil
+}
+
+// private is ErrForeign for a directory in which others than root can have put something.
+func private(dir *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir.Name(), Err: err}
+	}
+	if st.Uid != 0 || st.Mode&0o022 != 0 {
+		return fmt.Errorf("%s: others than root can write there: %w", dir.Name(), driver.ErrForeign)
+	}
+	return nil
 }
 
 // makePrivate opens a directory of root's alone, and makes it, durably, if there is none.

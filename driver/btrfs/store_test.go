@@ -75,7 +75,7 @@ func TestDamagedRecordsDestroyNothing(t *testing.T) {
 		{"a directory", func(r, _ string) error { return errors.Join(os.Remove(r), os.Mkdir(r, 0o700)) }},
 		{"of a newer volsnap", func(r, _ string) error {
 			text, err := os.ReadFile(r)
-			newer := strings.Replace(string(text), `"version": 1`, `"version": 2, "more": {}`, 1)
+			newer := strings.Replace(string(text), `"version": 1`, `"version": 3, "more": {}`, 1)
 			return errors.Join(err, os.WriteFile(r, []byte(newer), 0o600))
 		}},
 	} {

@@ -7,6 +7,7 @@
 //	d.Fault("Seal", 1, driver.ErrNoSpace)   // the next call of Seal fails
 //	d.KillAt(7)                             // the 7th effect from now on is the last one this process lives to see
 //	d.Restart()                             // a new process on the same storage
+//	p := driverfake.NewPlace(t, "backup")   // a place for replicas, with a script of its own
 //
 // # What it checks
 //
@@ -34,19 +35,30 @@ const Kind = "fake"
 
 // Driver is a storage in memory, and the process that uses it. Its methods may be called concurrently.
 type Driver struct {
-	kind     string
-	mu       sync.Mutex
+	core
 	atomic   bool
 	datasets map[string]*dataset
-	snaps    map[string]*snapshot // by name
-	order    uint64
-	space    driver.Space
+}
+
+// core is what a Driver and a Place have in common: snapshots, what can be done with them, and the script.
+type core struct {
+	kind  string
+	place string // the name of the place, "" for a Driver
+	mu    sync.Mutex
+	snaps map[string]*snapshot // by name
+	order uint64
+	space driver.Space
 
 	script     script
 	violations violations
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Sender   = (*Driver)(nil)
+	_ driver.Receiver = (*Place)(nil)
+	_ driver.Sender   = (*Place)(nil)
+)
 
 type dataset struct {
 	pool     string
@@ -61,6 +73,7 @@ type snapshot struct {
 	intent  bool
 	foreign bool
 	mounts  int
+	streams int // that hold it, see hold
 }
 
 // New is an empty storage whose invariants are checked when the test ends.
@@ -68,18 +81,20 @@ func New(t testing.TB) *Driver { return NewKind(t, Kind) }
 
 // NewKind is New for a host with several storages.
 func NewKind(t testing.TB, kind string) *Driver {
-	d := &Driver{
-		kind:     kind,
-		datasets: map[string]*dataset{},
-		snaps:    map[string]*snapshot{},
-		space:    driver.Space{FreeBytes: 1 << 40, TotalBytes: 1 << 41},
-	}
+	d := &Driver{datasets: map[string]*dataset{}}
+	d.start(t, kind)
+	return d
+}
+
+// start makes it empty, and looks at its invariants when the test ends.
+func (d *core) start(t testing.TB, kind string) {
+	d.kind, d.snaps = kind, map[string]*snapshot{}
+	d.space = driver.Space{FreeBytes: 1 << 40, TotalBytes: 1 << 41}
 	t.Cleanup(func() {
 		for _, what := range d.Violations() {
 			t.Errorf("driverfake: %s", what)
 		}
 	})
-	return d
 }
 
 // AddDataset makes an empty dataset at an absolute path, in the pool "pool".
@@ -112,7 +127,7 @@ func (d *Driver) SetAtomic(atomic bool) {
 }
 
 // SetSpace is what Space answers from now on.
-func (d *Driver) SetSpace(s driver.Space) {
+func (d *core) SetSpace(s driver.Space) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.space = s
@@ -156,7 +171,7 @@ func (d *Driver) AddForeign(ds driver.Dataset, name string) driver.Snapshot {
 }
 
 // SetFault makes the storage find a snapshot changed since it was sealed. An empty fault takes it back.
-func (d *Driver) SetFault(s driver.Snapshot, fault string) {
+func (d *core) SetFault(s driver.Snapshot, fault string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if have := d.snaps[s.Name]; have != nil {
@@ -179,7 +194,7 @@ func (d *Driver) Foreign() []string {
 }
 
 // Kind implements driver.Driver.
-func (d *Driver) Kind() string { return d.kind }
+func (d *core) Kind() string { return d.kind }
 
 // Capabilities implements driver.Driver.
 func (d *Driver) Capabilities() driver.Capabilities {

@@ -12,7 +12,7 @@ import (
 )
 
 // Mount implements driver.Driver: it writes the snapshot's files into dir, and unmount removes them.
-func (d *Driver) Mount(
+func (d *core) Mount(
 	ctx context.Context, s driver.Snapshot, dir string,
 ) (unmount func(context.Context) error, err error) {
 	if err := d.enter(ctx, "Mount", s.Name, dir); err != nil {
@@ -42,7 +42,7 @@ func (d *Driver) Mount(
 	return d.unmount(have, dir), nil
 }
 
-func (d *Driver) unmount(s *snapshot, dir string) func(context.Context) error {
+func (d *core) unmount(s *snapshot, dir string) func(context.Context) error {
 	var once sync.Once
 	return func(ctx context.Context) error {
 		if err := d.enter(ctx, "Unmount", s.Name, dir); err != nil {

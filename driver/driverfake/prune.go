@@ -11,7 +11,7 @@ import (
 )
 
 // Snapshots implements driver.Lister.
-func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.Snapshot, error) {
+func (d *core) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.Snapshot, error) {
 	var args []string
 	for _, one := range ds {
 		args = append(args, one.Name)
@@ -35,9 +35,11 @@ func (d *Driver) Snapshots(ctx context.Context, ds ...driver.Dataset) ([]driver.
 }
 
 // ours is the snapshot that s means, or why it may not be touched. d.mu is held.
-func (d *Driver) ours(s driver.Snapshot) (*snapshot, error) {
+func (d *core) ours(s driver.Snapshot) (*snapshot, error) {
 	have := d.snaps[s.Name]
 	switch {
+	case !d.owns(s.Name):
+		return nil, fmt.Errorf("it is not kept here: %w", driver.ErrForeign)
 	case have == nil || have.intent:
 		return nil, driver.ErrNotFound
 	case have.foreign:
@@ -51,7 +53,7 @@ func (d *Driver) ours(s driver.Snapshot) (*snapshot, error) {
 }
 
 // Unseal implements driver.Pruner.
-func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
+func (d *core) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 	if err := d.enter(ctx, "Unseal", nameAll(s)...); err != nil {
 		return err
 	}
@@ -86,7 +88,7 @@ func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
 }
 
 // Destroy implements driver.Pruner.
-func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+func (d *core) Destroy(ctx context.Context, s ...driver.Snapshot) error {
 	if err := d.enter(ctx, "Destroy", nameAll(s)...); err != nil {
 		return err
 	}
@@ -108,11 +110,13 @@ func (s *snapshot) free() error {
 		return fmt.Errorf("pinned by %q: %w", s.Pins, driver.ErrBusy)
 	case s.mounts > 0:
 		return fmt.Errorf("mounted: %w", driver.ErrBusy)
+	case s.streams > 0:
+		return fmt.Errorf("a stream of it, or on top of it, is under way: %w", driver.ErrBusy)
 	}
 	return nil
 }
 
-func (d *Driver) destroy(s driver.Snapshot) error {
+func (d *core) destroy(s driver.Snapshot) error {
 	have, err := d.ours(s)
 	if errors.Is(err, driver.ErrNotFound) {
 		return nil
@@ -128,7 +132,7 @@ func (d *Driver) destroy(s driver.Snapshot) error {
 }
 
 // Pin implements driver.Pruner.
-func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
+func (d *core) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
 	return d.setPins(ctx, "Pin", s, reason, func(pins []string) []string {
 		at, found := slices.BinarySearch(pins, reason)
 		if found {
@@ -139,13 +143,13 @@ func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) erro
 }
 
 // Unpin implements driver.Pruner.
-func (d *Driver) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
+func (d *core) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
 	return d.setPins(ctx, "Unpin", s, reason, func(pins []string) []string {
 		return slices.DeleteFunc(pins, func(have string) bool { return have == reason })
 	})
 }
 
-func (d *Driver) setPins(
+func (d *core) setPins(
 	ctx context.Context, method string, s driver.Snapshot, reason string, change func([]string) []string,
 ) error {
 	if err := d.enter(ctx, method, s.Name, reason); err != nil {

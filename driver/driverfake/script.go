@@ -17,7 +17,8 @@ type Call struct {
 }
 
 // Effect is one change of the storage: "intent", "snapshot", "seal", "unseal", "destroy", "pin", "unpin", "forget" (an
-// intent is removed), "mount", "unmount" or "clone". A method has one for each snapshot that it changes.
+// intent is removed), "mount", "unmount", "clone", or of a Place "receive" and "keep" (of a broken transfer). A method has one for
+// each snapshot that it changes.
 type Effect struct {
 	N    int // counted from 1, since New or Restart
 	What string
@@ -32,6 +33,7 @@ type script struct {
 	hook    func(Effect) error
 	killAt  int
 	killed  bool
+	n       int // of the process, counted up by Restart
 }
 
 // fault waits for a call: it fails it with err, or holds it up until release is closed.
@@ -44,7 +46,7 @@ type fault struct {
 }
 
 // Fault makes the nth call of method from now on (1 is the next) fail with err before it has any effect.
-func (d *Driver) Fault(method string, n int, err error) {
+func (d *core) Fault(method string, n int, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.script.faults = append(d.script.faults, &fault{method: method, left: n, err: err})
@@ -52,7 +54,7 @@ func (d *Driver) Fault(method string, n int, err error) {
 
 // Block holds up the nth call of method from now on, before it has any effect, until release is called or its context
 // ends. Reached is closed when the call has come.
-func (d *Driver) Block(method string, n int) (reached <-chan struct{}, release func()) {
+func (d *core) Block(method string, n int) (reached <-chan struct{}, release func()) {
 	f := &fault{method: method, left: n, reached: make(chan struct{}), release: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -62,7 +64,7 @@ func (d *Driver) Block(method string, n int) (reached <-chan struct{}, release f
 
 // Hook is called before every effect; an error from it is the method's, and the effect does not happen. It must not call
 // the driver. A nil hook removes it.
-func (d *Driver) Hook(hook func(Effect) error) {
+func (d *core) Hook(hook func(Effect) error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.script.hook = hook
@@ -70,43 +72,46 @@ func (d *Driver) Hook(hook func(Effect) error) {
 
 // KillAt ends the process right after the nth effect from now on (0: before the first): that call and every later one
 // return ErrKilled and do nothing more, until Restart.
-func (d *Driver) KillAt(n int) {
+func (d *core) KillAt(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.script.killAt = len(d.script.effects) + n + 1
 }
 
 // Killed reports whether the effect of KillAt has come.
-func (d *Driver) Killed() bool {
+func (d *core) Killed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.script.killed
 }
 
 // Restart is a new process on the same storage: faults, hook, calls and effects are forgotten, open groups are gone.
-func (d *Driver) Restart() {
+func (d *core) Restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.script = script{}
+	d.script = script{n: d.script.n + 1}
 	d.violations.openGroups = 0
+	for _, s := range d.snaps {
+		s.streams = 0
+	}
 }
 
 // Calls are the calls so far, those that failed too.
-func (d *Driver) Calls() []Call {
+func (d *core) Calls() []Call {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.script.calls)
 }
 
 // Effects are the changes so far.
-func (d *Driver) Effects() []Effect {
+func (d *core) Effects() []Effect {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.script.effects)
 }
 
 // enter notes a call and lets the script have its way with it.
-func (d *Driver) enter(ctx context.Context, method string, args ...string) error {
+func (d *core) enter(ctx context.Context, method string, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}
@@ -126,7 +131,7 @@ func (d *Driver) enter(ctx context.Context, method string, args ...string) error
 	}
 }
 
-func (d *Driver) note(method string, args []string) (*fault, error) {
+func (d *core) note(method string, args []string) (*fault, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.script.calls = append(d.script.calls, Call{Method: method, Args: args})
@@ -154,7 +159,7 @@ func (s *script) dead() bool {
 }
 
 // effect makes one change, unless the script has it otherwise. d.mu is held.
-func (d *Driver) effect(what, name string, change func()) error {
+func (d *core) effect(what, name string, change func()) error {
 	if d.script.dead() {
 		return fmt.Errorf("%s %s: %w", what, name, ErrKilled)
 	}

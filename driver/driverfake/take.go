@@ -161,7 +161,7 @@ func (g *group) names() []string {
 }
 
 // Seal implements driver.Taker.
-func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
+func (d *core) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
 	if err := d.enter(ctx, "Seal", nameAll(s)...); err != nil {
 		return err
 	}
@@ -175,7 +175,10 @@ func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snaps
 	for _, one := range s {
 		have := d.snaps[one.Name]
 		err := d.effect("seal", one.Name, func() {
-			have.Sealed, have.Consistency, have.Taken = true, consistency, one.Taken
+			have.Sealed, have.Consistency = true, consistency
+			if d.place == "" { // a replica was taken when its source said
+				have.Taken = one.Taken
+			}
 		})
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ type violations struct {
 }
 
 // Permit says that an operator asked for this set to go, be it the newest.
-func (d *Driver) Permit(set driver.SetID) {
+func (d *core) Permit(set driver.SetID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.violations.permitted == nil {
@@ -27,14 +27,14 @@ func (d *Driver) Permit(set driver.SetID) {
 }
 
 // Unchecked switches the invariants off, for tests that do by intent what they forbid.
-func (d *Driver) Unchecked() {
+func (d *core) Unchecked() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.violations.off = true
 }
 
 // Violations are the invariants broken so far; an open group or mount counts as one.
-func (d *Driver) Violations() []string {
+func (d *core) Violations() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.violations.off {
@@ -71,7 +71,7 @@ func (v *violations) destroy(s driver.Snapshot, have *snapshot, why error) {
 }
 
 // unseal judges the unsealing of s. d.mu is held.
-func (v *violations) unseal(d *Driver, s *snapshot) {
+func (v *violations) unseal(d *core, s *snapshot) {
 	if !s.Sealed || v.permitted[s.Set] {
 		return
 	}
@@ -81,7 +81,7 @@ func (v *violations) unseal(d *Driver, s *snapshot) {
 }
 
 // newestComplete is the newest set of an app all of whose members are there and sealed. d.mu is held.
-func (d *Driver) newestComplete(app string) driver.SetID {
+func (d *core) newestComplete(app string) driver.SetID {
 	sealed := map[driver.SetID]int{}
 	var newest driver.SetID
 	for _, s := range d.snaps {
