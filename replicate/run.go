@@ -1,0 +1,263 @@
+package replicate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+const streamsAtOnce = 4 // of one set
+
+// Options say how sets are sent.
+type Options struct {
+	Target    string // its name, which is in the pins of bases
+	Order     Order
+	Bandwidth *rate.Limiter                  // of all streams together, a token a byte; nil: none
+	Progress  func(s driver.Snapshot, n int) // told of each n bytes that were sent of s, from several goroutines; may be nil
+}
+
+// Sent is one set that was brought to the target.
+type Sent struct {
+	ID          driver.SetID
+	Bytes       int64 // of its streams, as the storage made them
+	Incremental bool  // no member was sent as a whole
+	Resumed     bool  // a stream went on where a broken one had stopped
+	Took        time.Duration
+}
+
+// Result is what Run did.
+type Result struct {
+	Sent   []Sent       // oldest first
+	Newest driver.SetID // the newest set of the source that the target has now; empty if it has none, or none is known
+}
+
+// Run sends what the target lacks of the sets of one app, oldest first; with an error comes what was committed before it.
+// Nothing to do is no error. The caller keeps other runs off the app, and has listed its sets a moment ago, all of them.
+func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, app string, opt Options) (out Result, err error) {
+	there, err := dst.List(ctx, app, false)
+	if err != nil {
+		return out, fmt.Errorf("list what is there: %w", err)
+	}
+	r := &run{sources: map[string]Source{}, pinned: map[string]driver.Snapshot{}, dst: dst, formats: there.Formats, opt: opt}
+	for _, s := range sources {
+		r.sources[s.Kind()] = s
+	}
+	for _, set := range sets {
+		for _, m := range set.Snapshots {
+			if m.Fault == "" && slices.Contains(m.Pins, driver.Base(opt.Target)) {
+				r.pinned[m.GUID] = m
+			}
+		}
+	}
+	if at := Common(sets, there); at >= 0 {
+		out.Newest = sets[at].ID
+		if err := r.keep(ctx, sets[at]); err != nil {
+			return out, err
+		}
+	}
+	for _, t := range Steps(sets, there, opt.Order) {
+		one, err := r.transfer(ctx, t)
+		if err != nil {
+			return out, fmt.Errorf("send %s: %w", t.Set.ID, err)
+		}
+		out.Sent, out.Newest = append(out.Sent, one), one.ID
+	}
+	return out, nil
+}
+
+// run is one Run.
+type run struct {
+	sources map[string]Source
+	pinned  map[string]driver.Snapshot // what is kept for this target, by GUID
+	dst     Target
+	formats map[string][]string
+	opt     Options
+}
+
+// transfer brings one set to the target.
+func (r *run) transfer(ctx context.Context, t Transfer) (Sent, error) {
+	begin := time.Now()
+	if err := r.pin(ctx, t.Set); err != nil {
+		return Sent{}, err
+	}
+	out := Sent{ID: t.Set.ID, Incremental: t.Incremental()}
+	counts := make([]streamed, len(t.Steps))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(streamsAtOnce)
+	for i, step := range t.Steps {
+		g.Go(func() (err error) {
+			counts[i], err = r.stream(gctx, step)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Sent{}, err
+	}
+	if err := r.dst.Commit(ctx, t.Set.Manifest); err != nil {
+		return Sent{}, fmt.Errorf("commit: %w", err)
+	}
+	if err := r.keep(ctx, t.Set); err != nil {
+		return Sent{}, err
+	}
+	for _, c := range counts {
+		out.Bytes, out.Resumed = out.Bytes+c.bytes, out.Resumed || c.resumed
+	}
+	out.Took = time.Since(begin)
+	zerolog.Ctx(ctx).Info().Str("set", string(out.ID)).Str("target", r.opt.Target).Int64("bytes", out.Bytes).
+		Bool("incremental", out.Incremental).Dur("took_ms", out.Took).Msg("replicated")
+	return out, nil
+}
+
+// pin keeps a set because the target has it, or is about to.
+func (r *run) pin(ctx context.Context, set snapset.Set) error {
+	for _, m := range set.Snapshots {
+		if _, is := r.pinned[m.GUID]; is {
+			continue
+		}
+		s, err := r.source(m.Dataset.Kind)
+		if err == nil {
+			err = s.Pin(ctx, m, driver.Base(r.opt.Target))
+		}
+		if err != nil {
+			return fmt.Errorf("keep %s as the next base: %w", m.Name, err)
+		}
+		r.pinned[m.GUID] = m
+	}
+	return nil
+}
+
+// keep makes a set that the target has committed the only one that is kept for it.
+func (r *run) keep(ctx context.Context, set snapset.Set) error {
+	if err := r.pin(ctx, set); err != nil {
+		return err
+	}
+	var failed []error
+	for guid, m := range r.pinned {
+		if m.Set == set.ID {
+			continue
+		}
+		s, err := r.source(m.Dataset.Kind)
+		if err == nil {
+			err = s.Unpin(ctx, m, driver.Base(r.opt.Target))
+		}
+		if err != nil && !errors.Is(err, driver.ErrNotFound) {
+			failed = append(failed, fmt.Errorf("let the base %s go: %w", m.Name, err))
+			continue
+		}
+		delete(r.pinned, guid)
+	}
+	return errors.Join(failed...)
+}
+
+func (r *run) source(kind string) (Source, error) {
+	if s := r.sources[kind]; s != nil {
+		return s, nil
+	}
+	return nil, fmt.Errorf("snapshots of %s cannot be sent", kind)
+}
+
+// streamed is what came of one step.
+type streamed struct {
+	bytes   int64
+	resumed bool
+}
+
+// stream carries out one step. Where the remains of a broken stream do not fit any more, it begins anew.
+func (r *run) stream(ctx context.Context, step Step) (streamed, error) {
+	out, err := r.send(ctx, step)
+	if step.Resume != "" && errors.Is(err, driver.ErrStale) {
+		zerolog.Ctx(ctx).Warn().Err(err).Str("snapshot", step.Snapshot.Name).Msg("sending it from the beginning")
+		step.Resume = ""
+		out, err = r.send(ctx, step)
+	}
+	if err != nil {
+		return out, fmt.Errorf("%s: %w", step.Snapshot.Name, err)
+	}
+	return out, nil
+}
+
+func (r *run) send(ctx context.Context, step Step) (streamed, error) {
+	src, err := r.source(step.Snapshot.Dataset.Kind)
+	if err != nil {
+		return streamed{}, err
+	}
+	formats, accepts := r.formats[src.Kind()]
+	if !accepts {
+		return streamed{}, fmt.Errorf("the target takes no snapshots of %s", src.Kind())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pr, pw := io.Pipe()
+	w := &meter{to: pw, step: step, run: r, ctx: ctx}
+	sending := make(chan error, 1)
+	go func() {
+		err := src.Send(ctx, driver.SendRequest{Snapshot: step.Snapshot, Base: step.Base, Formats: formats, Resume: step.Resume}, w)
+		_ = pw.CloseWithError(err) // never fails; nil is the end of the stream
+		sending <- err
+	}()
+	req := driver.ReceiveRequest{Snapshot: step.Snapshot, Resume: step.Resume}
+	if step.Base != nil {
+		req.Base = step.Base.GUID
+	}
+	_, received := r.dst.Receive(ctx, req, pr)
+	_ = pr.CloseWithError(cmp.Or(received, io.ErrClosedPipe)) // so that Send ends too
+	if received != nil {
+		cancel()
+	}
+	sent := <-sending
+	return streamed{w.n, step.Resume != ""}, verdict(received, sent)
+}
+
+// verdict is the error of a stream. When one side fails the other sees a broken pipe or a stream that ends early; what the
+// sender says counts first, unless it only saw that nobody reads any more.
+func verdict(received, sent error) error {
+	switch {
+	case received == nil:
+		return nil // the snapshot is there, with its GUID
+	case sent == nil, errors.Is(sent, io.ErrClosedPipe), errors.Is(sent, context.Canceled), errors.Is(sent, received):
+		return received
+	}
+	return errors.Join(sent, received)
+}
+
+// meter counts a stream, and slows it down to the bandwidth.
+type meter struct {
+	to   io.Writer
+	step Step
+	run  *run
+	ctx  context.Context
+	n    int64
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		some := p[done:]
+		if limit := m.run.opt.Bandwidth; limit != nil {
+			some = some[:min(len(some), limit.Burst())]
+			if err := limit.WaitN(m.ctx, len(some)); err != nil {
+				return done, err
+			}
+		}
+		n, err := m.to.Write(some)
+		done, m.n = done+n, m.n+int64(n)
+		if m.run.opt.Progress != nil {
+			m.run.opt.Progress(m.step.Snapshot, n)
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}

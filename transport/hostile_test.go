@@ -1,0 +1,253 @@
+package transport_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/volsnap/volsnap/transport"
+)
+
+// hostile speaks the protocol by hand.
+type hostile struct {
+	t       *testing.T
+	session *yamux.Session
+}
+
+func newHostile(t *testing.T, conn net.Conn) *hostile {
+	t.Helper()
+	if _, err := io.WriteString(conn, "VOLSNAP1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	config := yamux.DefaultConfig()
+	config.LogOutput = io.Discard
+	session, err := yamux.Client(conn, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = session.Close() })
+	return &hostile{t, session}
+}
+
+// say sends bytes as one request and ends it; the answer is what comes back, "" if nothing does.
+func (h *hostile) say(request []byte) (answer string, failed bool) {
+	h.t.Helper()
+	s, err := h.session.OpenStream()
+	if err != nil {
+		h.t.Fatalf("the connection is gone: %v", err)
+	}
+	_ = s.SetDeadline(time.Now().Add(20 * time.Second))
+	_, _ = s.Write(request) // it may be refused before it is read
+	_ = s.Close()
+	text, err := io.ReadAll(s)
+	if err != nil {
+		h.t.Errorf("no end of the answer: %v", err)
+	}
+	var a struct{ Error string }
+	if len(text) < 4 || json.Unmarshal(text[4:], &a) != nil {
+		return string(text), false
+	}
+	return string(text), a.Error != ""
+}
+
+func frame(text string) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(text))), text...)
+}
+
+func chunks(parts ...string) []byte {
+	var b []byte
+	for _, p := range parts {
+		b = append(b, frame(p)...)
+	}
+	return b
+}
+
+// receiving is a request to receive a member with some fields changed, and no body yet.
+func receiving(t *testing.T, compressed bool, change func(m map[string]any)) []byte {
+	t.Helper()
+	text, err := json.Marshal(member(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]any{}
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(m)
+	}
+	text, err = json.Marshal(map[string]any{"op": "receive", "compressed": compressed, "receive": map[string]any{"Snapshot": m}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return frame(string(text))
+}
+
+// packed is a zstd frame of so many zeros.
+func packed(t *testing.T, zeros int, window int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b, zstd.WithWindowSize(window), zstd.WithSingleSegment(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(make([]byte, zeros)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Whatever a client says that it may not, or that makes no sense, is refused, changes nothing, and keeps nobody else from
+// being served.
+func TestHostileClient(t *testing.T) {
+	whole := chunks("whole", "")
+	set := func(key string, v any) func(map[string]any) { return func(m map[string]any) { m[key] = v } }
+	tries := map[string][]byte{
+		"nothing":                          {},
+		"half a head":                      {0, 0},
+		"an empty message":                 frame(""),
+		"no JSON":                          frame("list"),
+		"JSON that ends early":             frame(`{"op":"list"`),
+		"a list":                           frame(`["list"]`),
+		"a number":                         frame(`7`),
+		"null":                             frame(`null`),
+		"no operation":                     frame(`{}`),
+		"an unknown operation":             frame(`{"op":"exec","app":"id"}`),
+		"rollback":                         frame(`{"op":"rollback"}`),
+		"set a property":                   frame(`{"op":"set","reason":"mountpoint=/"}`),
+		"an operation that is a map":       frame(`{"op":{}}`),
+		"a message too large":              append([]byte{0xff, 0xff, 0xff, 0xff}, "x"...),
+		"a message that ends early":        append([]byte{0, 0x40, 0, 0}, "x"...),
+		"JSON that is deep":                frame(strings.Repeat(`{"op":`, 100_000)),
+		"destroy":                          frame(`{"op":"destroy","kind":"fake","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"unseal":                           frame(`{"op":"unseal","kind":"fake","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"seal":                             frame(`{"op":"seal","kind":"fake","class":"atomic","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"pin":                              frame(`{"op":"pin","kind":"fake","reason":"r","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"unpin":                            frame(`{"op":"unpin","kind":"fake","reason":"r","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"Destroy in capitals":              frame(`{"OP":"destroy","kind":"fake","snapshots":[{"GUID":"b"}]}`),
+		"commit nothing":                   frame(`{"op":"commit"}`),
+		"commit a set of nobody":           frame(`{"op":"commit","manifest":{"id":"","app":""}}`),
+		"commit what never came":           frame(`{"op":"commit","manifest":{"id":"` + string(id) + `","app":"ccn","members":[{"guid":"z"}]}}`),
+		"commit without members":           frame(`{"op":"commit","manifest":{"id":"` + string(id) + `","app":"ccn","members":[]}}`),
+		"commit another app":               frame(`{"op":"commit","manifest":{"id":"` + string(id) + `","app":"other","members":[{"guid":"z"}]}}`),
+		"commit outside":                   frame(`{"op":"commit","manifest":{"id":"../../../etc-20261121T020000.123Z","app":"../../../etc","members":[{"guid":"z"}]}}`),
+		"receive nothing":                  frame(`{"op":"receive"}`),
+		"receive without a body":           receiving(t, false, nil),
+		"a body without an end":            append(receiving(t, false, nil), chunks("half")...),
+		"a chunk cut off":                  append(receiving(t, false, nil), 0, 0, 1, 0, 'x'),
+		"a chunk too large":                append(receiving(t, false, nil), 0xff, 0, 0, 0, 'x'),
+		"a compressed body that is none":   append(receiving(t, true, nil), whole...),
+		"a compressed body without an end": append(receiving(t, true, nil), chunks(string(packed(t, 5, 1<<20)))...),
+		"a compressed body cut off":        append(receiving(t, true, nil), chunks(string(packed(t, 100, 1<<20)[:9]), "")...),
+		"a compressed body that goes on":   append(receiving(t, true, nil), chunks(string(packed(t, 5, 1<<20))+"and on", "")...),
+		"a window of more than is granted": append(receiving(t, true, nil), chunks(string(packed(t, 64<<20, 32<<20)), "")...),
+		"another kind":                     append(receiving(t, false, set("Dataset", map[string]string{"Kind": "zfs", "Name": "tank"})), whole...),
+		"no set":                           append(receiving(t, false, set("Set", "")), whole...),
+		"a set outside":                    append(receiving(t, false, set("Set", "../x-20261121T020000.123Z")), whole...),
+		"a set with a line break":          append(receiving(t, false, set("Set", "ccn\n-20261121T020000.123Z")), whole...),
+		"no member":                        append(receiving(t, false, set("Member", 0)), whole...),
+		"a member below zero":              append(receiving(t, false, set("Member", -1)), whole...),
+		"a member beyond all":              append(receiving(t, false, set("Member", 2)), whole...),
+		"a set of a billion":               append(receiving(t, false, set("Of", 1_000_000_000)), whole...),
+		"no GUID":                          append(receiving(t, false, set("GUID", "")), whole...),
+		"a number that is text":            append(receiving(t, false, set("Order", "1")), whole...),
+		"a time that is none":              append(receiving(t, false, set("Taken", "yesterday")), whole...),
+	}
+	if len(tries) < 40 {
+		t.Fatalf("%d things are tried", len(tries))
+	}
+	for name, request := range tries {
+		t.Run(name, func(t *testing.T) {
+			s, conn := server(t, transport.Grant{})
+			h := newHostile(t, conn)
+			if answer, failed := h.say(request); !failed {
+				t.Errorf("answered %.200q", answer)
+			}
+			if got := s.changed(); len(got) != 0 {
+				t.Errorf("changed %v", got)
+			}
+			if answer, failed := h.say(frame(`{"op":"list"}`)); failed || !strings.Contains(answer, `"listing"`) {
+				t.Errorf("afterwards: %.200q", answer)
+			}
+		})
+	}
+}
+
+// What comes before there are requests, and what is no yamux, ends the connection and nothing else.
+func TestHostileGreeting(t *testing.T) {
+	for i, says := range []string{
+		"", "V", "GET / HTTP/1.1\r\n\r\n", "VOLSNAP2", "volsnap1", "VOLSNAP1" + strings.Repeat("\xff", 100), "VOLSNAP1" + strings.Repeat("\x00", 100),
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			s, conn := server(t, transport.Grant{})
+			_, _ = io.WriteString(conn, says) // it may be gone by then
+			if c, ok := conn.(*net.UnixConn); ok {
+				_ = c.CloseWrite()
+			}
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) { // a reset is a way to hang up
+				t.Errorf("the server does not hang up: %v", err)
+			}
+			if got := s.changed(); len(got) != 0 {
+				t.Errorf("changed %v", got)
+			}
+		})
+	}
+}
+
+// Many requests at once are served, some at a time.
+func TestManyRequests(t *testing.T) {
+	s, conn := server(t, transport.Grant{})
+	s.block = make(chan struct{})
+	h := newHostile(t, conn)
+	var streams []*yamux.Stream
+	for range 200 {
+		st, err := h.session.OpenStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = st.Write(append(receiving(t, false, nil), chunks("x", "")...))
+		streams = append(streams, st)
+	}
+	close(s.block)
+	for _, st := range streams {
+		_ = st.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = st.Close()
+		if text, err := io.ReadAll(st); err != nil || !strings.Contains(string(text), "snapshot") {
+			t.Fatalf("%.100q, %v", text, err)
+		}
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add(frame(`{"op":"list"}`))
+	f.Add(frame(`{"op":"destroy","kind":"fake","snapshots":[{"GUID":"b"}]}`))
+	f.Add(append(frame(`{"op":"receive","receive":{"Snapshot":{"Set":"ccn-20261121T020000.123Z"}}}`), chunks("x", "")...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, conn := server(t, transport.Grant{})
+		h := newHostile(t, conn)
+		_, _ = h.say(data)
+		for _, what := range s.changed() {
+			if !strings.HasPrefix(what, "receive ") {
+				t.Fatalf("changed: %s", what)
+			}
+		}
+	})
+}
