@@ -7,7 +7,7 @@ import (
 	"github.com/volsnap/volsnap/retention"
 )
 
-func apps(v value) []App {
+func apps(v value, targets []string) []App {
 	var all []App
 	switch {
 	case v.kind == none, v.kind == mapping && len(v.pairs) == 0:
@@ -20,13 +20,13 @@ func apps(v value) []App {
 		if !driver.ValidApp(name) {
 			val.fail(`%s is no app name: want 1 to 32 of a-z, 0-9 and "-", with no "-" at either end`, quote(name))
 		}
-		all = append(all, app(name, val))
+		all = append(all, app(name, val, targets))
 	})
 	return all
 }
 
-func app(name string, v value) App {
-	f := v.fields("project", "volumes", "freeze", "keep")
+func app(name string, v value, targets []string) App {
+	f := v.fields("project", "volumes", "freeze", "keep", "replicate")
 	a := App{Name: name, Freeze: defaultFreeze()}
 	project, hasProject := f.get("project")
 	if hasProject {
@@ -44,6 +44,9 @@ func app(name string, v value) App {
 	}
 	if keep, ok := f.get("keep"); ok {
 		a.Keep = readKeep(keep)
+	}
+	if to, ok := f.get("replicate"); ok {
+		a.Replicate = replication(to, targets)
 	}
 	return a
 }

@@ -85,14 +85,14 @@ func TestBadBytes(t *testing.T) {
 		{"NUL bytes after a crash", strings.Repeat("\x00", 512), "volsnap.yaml:1: the line contains the unprintable character U+0000"},
 		{"escape sequence", "version: 1\n# \x1b[2J\n", "volsnap.yaml:2: the line contains the unprintable character U+001B"},
 		{"lone CR", "version: 1\rapps: {}\n", "volsnap.yaml:1: the line contains the unprintable character U+000D"},
-		{"second BOM", "\ufeff\ufeff" + minimal, "volsnap.yaml:1: [\"\\ufeffversion\"]: unknown key (keys: version, state_dir, run_dir, metrics, apps)\nvolsnap.yaml:1: version: is missing: write version: 1"},
+		{"second BOM", "\ufeff\ufeff" + minimal, "volsnap.yaml:1: [\"\\ufeffversion\"]: unknown key (keys: version, state_dir, run_dir, metrics, apps, targets)\nvolsnap.yaml:1: version: is missing: write version: 1"},
 		{"larger than 1 MiB", minimal + strings.Repeat("#", 1<<20), "volsnap.yaml: the file is larger than 1 MiB"},
 		{"too many lines", minimal + strings.Repeat("#\n", 5_000), "volsnap.yaml: the file has more than 5000 lines"},
 		{"long line", "version: 1 #" + strings.Repeat(" ", 4096) + "\n", "volsnap.yaml:1: the line is longer than 4096 bytes"},
 		{"tabs", "version: 1\napps:\n\tblog:\n\t\tproject: blog\n", "volsnap.yaml:3: a tab in the indentation: YAML takes only spaces there\n" +
 			"volsnap.yaml:4: a tab in the indentation: YAML takes only spaces there"},
 		{"a panic of other versions", "key:\n}", "volsnap.yaml:1: version: is missing: write version: 1\nvolsnap.yaml:1: apps: is missing: at least one app is needed\n" +
-			"volsnap.yaml:2: key: unknown key (keys: version, state_dir, run_dir, metrics, apps)"}, // goccy/go-yaml#890
+			"volsnap.yaml:2: key: unknown key (keys: version, state_dir, run_dir, metrics, apps, targets)"}, // goccy/go-yaml#890
 		{"deep", "a: " + strings.Repeat("[", 17), "volsnap.yaml:1: more than 16 levels deep"},
 		{"deep blocks", "a:\n" + strings.Repeat("- ", 2000) + "a\n", "volsnap.yaml:2: more than 16 levels deep"},
 	} {

@@ -28,6 +28,7 @@ type Config struct {
 	RunDir   string // absolute
 	Metrics  string // absolute path of the Prometheus text file to write; empty: none
 	Apps     []App  // at least one, in the order of the file
+	Targets  []Target
 }
 
 // App is containers and volumes that only make sense together.
@@ -37,6 +38,8 @@ type App struct {
 	Volumes []Volume
 	Freeze  Freeze
 	Keep    retention.Policy
+	// Replicate are the targets that the app's sets are sent to.
+	Replicate []Replication
 }
 
 // Volume is a Docker volume by its name or a host path; exactly one of the two is set. An app whose Volumes are empty has a

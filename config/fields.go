@@ -14,9 +14,6 @@ type fields struct {
 	vals map[string]value
 }
 
-// notYet are keys of the design that this version could only ignore. Nobody shall believe in replicas that do not exist.
-var notYet = []string{"replicate", "targets"}
-
 // fields reads a map that may have these keys.
 func (v value) fields(keys ...string) fields {
 	f := fields{of: v, ok: v.want(mapping, "{"+keys[0]+": ...}"), vals: map[string]value{}}
@@ -27,8 +24,6 @@ func (v value) fields(keys ...string) fields {
 		switch {
 		case slices.Contains(keys, key):
 			f.vals[key] = val
-		case slices.Contains(notYet, key):
-			val.fail("this version cannot replicate yet: remove %s", key)
 		default:
 			val.fail("unknown key%s", suggest(key, keys, "keys"))
 		}

@@ -30,8 +30,13 @@ var good = map[string]config.Config{
 				config.Exec{Container: "pyaleph-redis-1", Freeze: []string{"redis-cli", "save"}, Timeout: 30 * time.Second},
 				config.Pause{},
 			}},
-			Keep: retention.Policy{Last: 2, Hourly: 24, Daily: 7, Weekly: 4, Monthly: 12, Within: 48 * time.Hour},
+			Keep:      retention.Policy{Last: 2, Hourly: 24, Daily: 7, Weekly: 4, Monthly: 12, Within: 48 * time.Hour},
+			Replicate: []config.Replication{{Target: "backup"}, {Target: "usbdisk", SkipIntermediate: true}},
 		}},
+		Targets: []config.Target{
+			{Name: "backup", SSH: "volsnap@backup.example.org", Identity: "/etc/volsnap/id_ed25519", Bandwidth: 50 << 20},
+			{Name: "usbdisk", Into: []config.Into{{Kind: "btrfs", Where: "/mnt/usb/volsnap"}}},
+		},
 	},
 	"minimal.yaml": {
 		Version: 1, StateDir: "/var/lib/volsnap", RunDir: "/run/volsnap",

@@ -50,7 +50,7 @@ func Parse(name string, data []byte) (*Config, error) {
 }
 
 func decode(v value) *Config {
-	f := v.fields("version", "state_dir", "run_dir", "metrics", "apps")
+	f := v.fields("version", "state_dir", "run_dir", "metrics", "apps", "targets")
 	c := &Config{
 		Version:  version(f),
 		StateDir: f.path("state_dir", DefaultStateDir),
@@ -58,8 +58,15 @@ func decode(v value) *Config {
 		Metrics:  f.path("metrics", ""),
 	}
 	distinctPlaces(f, c)
+	var names []string
+	if list, ok := f.get("targets"); ok {
+		c.Targets = targets(list)
+		for _, t := range c.Targets {
+			names = append(names, t.Name)
+		}
+	}
 	if list, ok := f.get("apps"); ok {
-		c.Apps = apps(list)
+		c.Apps = apps(list, names)
 	} else if f.ok {
 		v.at("apps").fail("is missing: at least one app is needed")
 	}

@@ -94,6 +94,7 @@ func (e *Engine) Check(ctx context.Context, app App) ([]Problem, error) {
 			found = append(found, p)
 		}
 	}
+	found = append(found, e.checkTargets(ctx, app)...)
 	if app.Keep == (retention.Policy{}) {
 		found = append(found, problem(driver.Warning, app.Name, "`keep` has no rule: every set is kept, and the pool fills up in time", "add rules, for example keep: {daily: 7, weekly: 4}"))
 	}

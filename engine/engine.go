@@ -45,6 +45,7 @@ type App struct {
 	Volumes []inventory.VolumeSpec
 	Freeze  Freeze
 	Keep    retention.Policy
+	Targets []Target // that its sets are sent to
 }
 
 // Freeze says how the app's writers are brought to hold still.

@@ -105,7 +105,7 @@ func (t *taking) runs(ctx context.Context, id string) bool {
 func (t *taking) manifest(what snapset.Taking, opt TakeOptions) (*snapset.Manifest, error) {
 	m := &snapset.Manifest{
 		ID: t.id, App: t.plan.App.Name, Label: opt.Label, Created: t.id.Time(), Complete: true, Consistency: what.Class(),
-		Pins: []string{}, PauseMS: milliseconds(t.pause.Took()), Containers: []snapset.ContainerPause{}, Checkpoints: []snapset.Checkpoint{},
+		Pins: []string{}, Bases: []string{}, PauseMS: milliseconds(t.pause.Took()), Containers: []snapset.ContainerPause{}, Checkpoints: []snapset.Checkpoint{},
 	}
 	for _, c := range t.pause.Containers {
 		m.Containers = append(m.Containers, snapset.ContainerPause{Name: c.Name, Step: string(c.Kind), PausedMS: milliseconds(c.End.Sub(c.Start))})

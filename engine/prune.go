@@ -66,7 +66,7 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	for _, s := range sets {
 		if s.Complete && !doubtful[s.ID] {
 			byID[string(s.ID)] = s
-			items = append(items, retention.Item{ID: string(s.ID), Time: s.ID.Time(), Pins: s.Manifest.Pins})
+			items = append(items, itemOf(s))
 		}
 	}
 	p := PrunePlan{App: app.Name}
@@ -81,6 +81,15 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	}
 	slices.SortStableFunc(p.Verdicts, func(a, b Verdict) int { return b.Set.ID.Time().Compare(a.Set.ID.Time()) })
 	return p
+}
+
+// itemOf is a set as retention sees it.
+func itemOf(s snapset.Set) retention.Item {
+	it := retention.Item{ID: string(s.ID), Time: s.ID.Time(), Pins: s.Manifest.Pins}
+	for _, target := range s.Manifest.Bases {
+		it.Uses = append(it.Uses, driver.Base(target))
+	}
+	return it
 }
 
 // unrecorded are the complete sets without a manifest that are newer than the oldest with one. A manifest is written before

@@ -13,10 +13,11 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// Run does all stages for one app: take a set, then prune. Nothing is pruned when no set could be taken. The report is
-// complete also when there is an error, and says the same.
+// Run does all stages for one app: take a set, replicate, prune. Nothing is sent or pruned when no set could be taken; a
+// target that fails keeps nothing from being pruned, but for its base. The report is complete also when there is an error, and
+// says the same.
 func (e *Engine) Run(ctx context.Context, app App) (report.Run, error) {
-	r := report.Run{App: app.Name, Started: e.Now().UTC(), Removed: []string{}}
+	r := report.Run{App: app.Name, Started: e.Now().UTC(), Replicated: []report.Replication{}, Removed: []string{}}
 	begin := time.Now()
 	err := e.locked(ctx, app.Name, func(lock *state.Lock) error {
 		m, err := e.snapshot(ctx, app, TakeOptions{}, lock)
@@ -24,11 +25,13 @@ func (e *Engine) Run(ctx context.Context, app App) (report.Run, error) {
 			return err
 		}
 		r.Set, r.Consistency, r.PauseMS = string(m.ID), string(m.Consistency), m.PauseMS
-		removed, err := e.prune(ctx, app, false)
+		replicated, err := e.replicate(ctx, app, "")
+		r.Replicated = append(r.Replicated, replicated...)
+		removed, pruneErr := e.prune(ctx, app, false)
 		for _, s := range removed {
 			r.Removed = append(r.Removed, string(s.ID))
 		}
-		return err
+		return errors.Join(err, pruneErr)
 	})
 	err = errors.Join(err, e.sum(ctx, &r))
 	r.OK, r.TookMS = err == nil, milliseconds(time.Since(begin))

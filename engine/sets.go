@@ -56,7 +56,8 @@ func (e *Engine) Pin(ctx context.Context, id driver.SetID, reason string) error 
 // Unpin takes a reason back. It is an error when the set was not pinned for it.
 func (e *Engine) Unpin(ctx context.Context, id driver.SetID, reason string) error {
 	return e.change(ctx, id, func(s snapset.Set) error {
-		if !slices.Contains(s.Manifest.Pins, reason) {
+		target, base := driver.BaseOf(reason)
+		if !slices.Contains(s.Manifest.Pins, reason) && !(base && slices.Contains(s.Manifest.Bases, target)) {
 			return fmt.Errorf("unpin %s: %w: it is not pinned for %q, but for %q", id, ErrRefused, reason, s.Manifest.Pins)
 		}
 		return e.each(s, func(d driver.Driver, m driver.Snapshot) error { return d.Unpin(ctx, m, reason) })
@@ -76,6 +77,9 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		}
 		if len(sets[i].Manifest.Pins) > 0 {
 			return fmt.Errorf("delete %s: %w for %q", id, ErrPinned, sets[i].Manifest.Pins)
+		}
+		if bases := sets[i].Manifest.Bases; len(bases) > 0 {
+			return fmt.Errorf("delete %s: %w: the next increments for the targets %q build on it", id, ErrRefused, bases)
 		}
 		if newest, ok := newestComplete(sets); ok && newest.ID == id {
 			return fmt.Errorf("delete %s: %w: it is the newest complete set of %s", id, ErrRefused, id.App())

@@ -15,17 +15,18 @@ import (
 
 // Run is what one run did for one app. Its JSON form is documented in docs/output.md.
 type Run struct {
-	App         string    `json:"app"`
-	OK          bool      `json:"ok"`
-	Set         string    `json:"set"` // empty when none was taken
-	Consistency string    `json:"consistency,omitempty"`
-	Started     time.Time `json:"started"`
-	TookMS      float64   `json:"took_ms"`
-	PauseMS     float64   `json:"pause_ms"`
-	Removed     []string  `json:"removed"` // ids of the sets that were pruned
-	Sets        int       `json:"sets"`    // complete sets afterwards
-	Newest      string    `json:"newest"`  // id of the newest complete set afterwards, or empty
-	Error       string    `json:"error"`
+	App         string        `json:"app"`
+	OK          bool          `json:"ok"`
+	Set         string        `json:"set"` // empty when none was taken
+	Consistency string        `json:"consistency,omitempty"`
+	Started     time.Time     `json:"started"`
+	TookMS      float64       `json:"took_ms"`
+	PauseMS     float64       `json:"pause_ms"`
+	Replicated  []Replication `json:"replicated"` // one a target
+	Removed     []string      `json:"removed"`    // ids of the sets that were pruned
+	Sets        int           `json:"sets"`       // complete sets afterwards
+	Newest      string        `json:"newest"`     // id of the newest complete set afterwards, or empty
+	Error       string        `json:"error"`
 }
 
 const sizeLimit = 1 << 20

@@ -41,6 +41,7 @@ type Item struct {
 	ID   string
 	Time time.Time
 	Pins []string // reasons given by hand; one is enough to keep the set
+	Uses []string // what else keeps it, in words
 }
 
 // Verdict is what becomes of an item. Reasons is empty exactly when Keep is false.
@@ -74,6 +75,7 @@ func (p Policy) Apply(items []Item, loc *time.Location) []Verdict {
 		for _, pin := range it.Pins {
 			reasons = append(reasons, "pinned: "+pin)
 		}
+		reasons = append(reasons, it.Uses...)
 		verdicts[i] = Verdict{Item: it, Keep: len(reasons) > 0, Reasons: reasons}
 	}
 	return verdicts

@@ -28,6 +28,7 @@ type Manifest struct {
 	Complete    bool             `json:"complete"`
 	Consistency Consistency      `json:"consistency"`
 	Pins        []string         `json:"pins"`
+	Bases       []string         `json:"bases"` // targets whose next increment builds on it
 	PauseMS     float64          `json:"pause_ms"`
 	Containers  []ContainerPause `json:"containers"`
 	Checkpoints []Checkpoint     `json:"checkpoints"`

@@ -167,20 +167,27 @@ func merge(id driver.SetID, members []driver.Snapshot, recorded *Manifest) *Mani
 			proofs[r.Volume] = r.OrderedBy
 		}
 	}
-	m.Pins, m.Members = []string{}, []Member{}
+	m.Pins, m.Bases, m.Members = []string{}, []string{}, []Member{}
 	m.Containers, m.Checkpoints = append([]ContainerPause{}, m.Containers...), append([]Checkpoint{}, m.Checkpoints...)
 	for _, s := range members {
 		if s.Consistency != "" {
 			m.Consistency = Consistency(s.Consistency)
 		}
-		m.Pins = append(m.Pins, s.Pins...)
+		for _, pin := range s.Pins {
+			if target, ok := driver.BaseOf(pin); ok {
+				m.Bases = append(m.Bases, target)
+				continue
+			}
+			m.Pins = append(m.Pins, pin)
+		}
 		for _, member := range Members(s) {
 			member.OrderedBy = proofs[member.Volume]
 			m.Members = append(m.Members, member)
 		}
 	}
 	slices.Sort(m.Pins)
-	m.Pins = slices.Compact(m.Pins)
+	slices.Sort(m.Bases)
+	m.Pins, m.Bases = slices.Compact(m.Pins), slices.Compact(m.Bases)
 	return &m
 }
 

@@ -28,11 +28,13 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.initCommand(), p.checkCommand(), p.planCommand(), p.snapshotCommand(), p.runCommand(), p.pruneCommand(),
 			p.listCommand(), p.showCommand(), p.whyCommand(), p.pinCommand(), p.unpinCommand(), p.deleteCommand(),
-			p.statusCommand(), p.thawCommand(), p.retentionCommand(), p.deadManCommand(),
+			p.replicateCommand(), p.statusCommand(), p.thawCommand(), p.retentionCommand(), p.serveCommand(), p.deadManCommand(),
 		},
 		ExitErrHandler:  func(*cli.Context, error) {}, // exitStatus decides
 		OnUsageError:    onUsageError,
 		HideHelpCommand: true, // arrange does what it would do
+
+		DisableSliceFlagSeparator: true, // a path may have a comma
 	}
 	for _, c := range app.Commands {
 		settle(c)

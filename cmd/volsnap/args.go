@@ -91,7 +91,7 @@ func (a *arranging) option(arg string, rest []string) (used int, err error) {
 		return 0, usagef("unknown option %s%s", arg, a.where())
 	}
 	key := flag.Names()[0]
-	if a.seen[key] {
+	if _, several := flag.(*cli.StringSliceFlag); a.seen[key] && !several {
 		return 0, usagef("option --%s is given twice", key)
 	}
 	a.seen[key] = true

@@ -26,7 +26,10 @@ func recording() (app *cli.App, got *called) {
 		c.Action = func(ctx *cli.Context) error {
 			*got = called{command: strings.Join(path, " "), args: ctx.Args().Slice(), values: map[string]string{}}
 			for _, f := range slices.Concat(c.Flags, app.Flags) {
-				if name := f.Names()[0]; ctx.IsSet(name) {
+				name := f.Names()[0]
+				if _, several := f.(*cli.StringSliceFlag); several && ctx.IsSet(name) {
+					got.values[name] = strings.Join(ctx.StringSlice(name), "|")
+				} else if ctx.IsSet(name) {
 					got.values[name] = fmt.Sprint(ctx.Value(name))
 				}
 			}

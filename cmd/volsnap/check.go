@@ -28,6 +28,7 @@ func (p *program) check(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
 	apps, err := h.apps(c)
 	if err != nil {
 		return err

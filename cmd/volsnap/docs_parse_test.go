@@ -182,7 +182,7 @@ func kindOf(t reflect.Type) string {
 		return "text"
 	case t.Kind() == reflect.Bool:
 		return "boolean"
-	case t.Kind() == reflect.Int, t.Kind() == reflect.Uint64, t.Kind() == reflect.Float64:
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64, t.Kind() == reflect.Uint64, t.Kind() == reflect.Float64:
 		return "number"
 	}
 	return t.String()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 
 func (p *program) listCommand() *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "list the sets on this host, oldest first", ArgsUsage: "[APP]",
-		Flags: []cli.Flag{jsonFlag},
+		Name: "list", Usage: "list the sets on this host, or those at a target, oldest first", ArgsUsage: "[APP]",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "target", Usage: "what is at this `TARGET`"}, jsonFlag},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
 				return usagef("`volsnap list` takes one app at most")
@@ -25,14 +26,35 @@ func (p *program) listCommand() *cli.Command {
 			if c.NArg() == 1 && !driver.ValidApp(app) {
 				return usagef("%q is no name of an app", app)
 			}
-			h, err := p.open(c, true)
+			h, err := p.open(c, !c.IsSet("target"))
 			if err != nil {
 				return err
+			}
+			if c.IsSet("target") {
+				return p.listTarget(c, h, app)
 			}
 			sets, err := h.engine.Sets(c.Context, app)
 			return errors.Join(p.printSets(c, sets), err) // what was found may be what somebody needs now
 		},
 	}
+}
+
+// listTarget lists what a target has. Its snapshots are named by where they lie there.
+func (p *program) listTarget(c *cli.Context, h *host, app string) error {
+	t, err := h.targetNamed(c.String("target"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
+	link, err := h.links.to(c.Context, t)
+	if err != nil {
+		return err
+	}
+	l, err := link.List(c.Context, app, true)
+	if err != nil {
+		return fmt.Errorf("target %s: %w", t.Name, err)
+	}
+	return p.printSets(c, l.Sets())
 }
 
 func (p *program) printSets(c *cli.Context, sets []snapset.Set) error {

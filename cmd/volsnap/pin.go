@@ -46,8 +46,26 @@ func (p *program) pinning(c *cli.Context) (h *host, id driver.SetID, reason stri
 	if err := driver.CheckPin(args[1]); err != nil {
 		return nil, "", "", usagef("reason %s: want 1 to 200 bytes of UTF-8 without control characters", short(args[1]))
 	}
-	h, err = p.open(c, true)
-	return h, id, args[1], err
+	if h, err = p.open(c, true); err != nil {
+		return nil, "", "", err
+	}
+	if target, isBase := driver.BaseOf(args[1]); isBase {
+		err = h.ownBase(c.Command.Name, id, target)
+		return h, id, args[1], err
+	}
+	return h, id, args[1], nil
+}
+
+// ownBase refuses to touch what volsnap itself keeps a set for, unless that is a target that the app does not have any more.
+func (h *host) ownBase(verb string, id driver.SetID, target string) error {
+	app, _ := h.app(id.App())
+	switch {
+	case verb != "unpin":
+		return usagef("reason %q: such a reason is given by volsnap itself, to the base of a target", driver.Base(target))
+	case hasTarget(app, target):
+		return usagef("%s is the base of %q: the next increment builds on it. Take the target from the configuration first", id, target)
+	}
+	return nil
 }
 
 func (p *program) deleteCommand() *cli.Command {

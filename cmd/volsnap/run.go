@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -26,6 +27,7 @@ func (p *program) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
 	apps, err := h.apps(c)
 	if err != nil {
 		return err
@@ -40,6 +42,9 @@ func (p *program) run(c *cli.Context) error {
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
 			r, err := h.engine.Run(ctx, app)
+			if r.Set != "" && slices.ContainsFunc(r.Replicated, func(to report.Replication) bool { return !to.OK }) {
+				err = partlyError{err} // the set was taken
+			}
 			reports = append(reports, r)
 			if !c.Bool("json") && r.Set != "" {
 				err = errors.Join(err, p.printf("%s\n", r.Set))
@@ -47,7 +52,7 @@ func (p *program) run(c *cli.Context) error {
 			if errors.Is(err, state.ErrLocked) {
 				return err // the other run reports
 			}
-			return errors.Join(err, report.Save(h.state, r))
+			return errors.Join(err, report.Save(h.state, r), h.saveReplications(r.Replicated))
 		})
 	})
 	if c.Bool("json") {

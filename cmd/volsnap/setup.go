@@ -63,6 +63,7 @@ type host struct {
 	config *config.Config
 	engine *engine.Engine
 	docker *docker.Client
+	links  *links
 	state  string
 	run    string
 }
@@ -134,7 +135,7 @@ func (h *host) wire(c *cli.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	h.docker = d
+	h.docker, h.links = d, &links{state: h.state}
 	h.engine = &engine.Engine{
 		Drivers: []driver.Driver{btrfs.New(), zfs.New(), lvm.New()},
 		Docker:  d,
@@ -156,7 +157,7 @@ func (h *host) apps(c *cli.Context) ([]engine.App, error) {
 	for _, a := range h.config.Apps {
 		known = append(known, a.Name)
 		if c.NArg() == 0 {
-			apps = append(apps, engineApp(a))
+			apps = append(apps, h.engineApp(a))
 		}
 	}
 	if len(known) == 0 {
@@ -170,7 +171,7 @@ func (h *host) apps(c *cli.Context) ([]engine.App, error) {
 		if slices.Contains(c.Args().Slice()[:i], name) {
 			return nil, usagef("app %q is named twice", name)
 		}
-		apps = append(apps, engineApp(h.config.Apps[at]))
+		apps = append(apps, h.engineApp(h.config.Apps[at]))
 	}
 	return apps, nil
 }
@@ -179,13 +180,13 @@ func (h *host) apps(c *cli.Context) ([]engine.App, error) {
 func (h *host) app(name string) (engine.App, bool) {
 	for _, a := range h.config.Apps {
 		if a.Name == name {
-			return engineApp(a), true
+			return h.engineApp(a), true
 		}
 	}
 	return engine.App{}, false
 }
 
-func engineApp(a config.App) engine.App {
+func (h *host) engineApp(a config.App) engine.App {
 	app := engine.App{Name: a.Name, Project: a.Project, Keep: a.Keep, Freeze: engine.Freeze{Limit: a.Freeze.Limit}}
 	for _, v := range a.Volumes {
 		app.Volumes = append(app.Volumes, inventory.VolumeSpec{Volume: v.Volume, Path: v.Path, NotOlderThan: v.NotOlderThan})
@@ -203,6 +204,15 @@ func engineApp(a config.App) engine.App {
 			step.Pause = &engine.PauseStep{Containers: s.Containers}
 		}
 		app.Freeze.Steps = append(app.Freeze.Steps, step)
+	}
+	for _, r := range a.Replicate {
+		for _, t := range h.config.Targets {
+			if t.Name == r.Target {
+				to := h.links.target(t)
+				to.SkipIntermediate = r.SkipIntermediate
+				app.Targets = append(app.Targets, to)
+			}
+		}
 	}
 	return app
 }

@@ -47,6 +47,7 @@ type statusJSON struct {
 	Sets        int           `json:"sets"`
 	Faulty      int           `json:"faulty"`
 	LastRun     *report.Run   `json:"last_run"`
+	Replicas    []replicaJSON `json:"replicas"`
 	Problems    []problemJSON `json:"problems"`
 }
 
@@ -75,7 +76,10 @@ func (p *program) status(c *cli.Context) ([]statusJSON, error) {
 				Level: driver.Warning, What: err.Error(), Mend: "remove it; the next run writes it anew",
 			}})
 		}
-		out = append(out, newStatusJSON(health, last))
+		replicas := h.replicas(app, &health, maxAge)
+		s := newStatusJSON(health, last)
+		s.Replicas = replicas
+		out = append(out, s)
 		return nil
 	})
 	return out, err

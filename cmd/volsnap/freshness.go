@@ -1,0 +1,67 @@
+package main
+
+import (
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/report"
+)
+
+// replicaJSON is how an app stands at one target, as its last replication there found it.
+type replicaJSON struct {
+	Target string     `json:"target"`
+	Newest string     `json:"newest"`
+	AgeMS  float64    `json:"age_ms"`
+	OK     bool       `json:"ok"`
+	Tried  *time.Time `json:"tried"` // null: never
+	Error  string     `json:"error"`
+}
+
+// replicas tells of each target of an app how fresh its newest replica is, and adds to the problems where that is not as it
+// should be. No target is asked.
+func (h *host) replicas(app engine.App, health *engine.Health, maxAge time.Duration) []replicaJSON {
+	out := []replicaJSON{}
+	for _, t := range app.Targets {
+		one := replicaJSON{Target: t.Name}
+		last, err := report.LoadReplication(h.state, app.Name, t.Name)
+		if err != nil {
+			one.Error = err.Error()
+		}
+		if last != nil {
+			one.Newest, one.OK, one.Tried, one.Error = last.Newest, last.OK, &last.Started, last.Error
+		}
+		age := time.Duration(-1)
+		if id, err := driver.ParseSetID(one.Newest); err == nil {
+			age = h.engine.Now().Sub(id.Time())
+			one.AgeMS = float64(age.Milliseconds())
+		}
+		if p := stale(app.Name, t.Name, one, age, maxAge); p != nil {
+			health.Problems = append(health.Problems, *p)
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// stale is what is wrong with a replica of that age, if anything.
+func stale(app, target string, r replicaJSON, age, maxAge time.Duration) *engine.Problem {
+	about := app + " at " + target
+	mend := "see what `volsnap replicate " + app + " --target " + target + "` says"
+	p := &engine.Problem{About: about, Finding: driver.Finding{Level: driver.Warning, Mend: mend}}
+	switch {
+	case r.Tried == nil && r.Error == "":
+		p.What = "nothing was replicated yet"
+	case age < 0 && r.Newest == "":
+		p.Level, p.What = driver.Error, "the target has no set of this app: "+r.Error
+	case age > 2*maxAge:
+		p.Level, p.What = driver.Error, "its newest replica is "+age.Round(time.Minute).String()+" old"
+	case age > maxAge:
+		p.What = "its newest replica is " + age.Round(time.Minute).String() + " old"
+	case !r.OK:
+		p.What = "the last replication failed: " + r.Error
+	default:
+		return nil
+	}
+	return p
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/volsnap/volsnap/config"
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/driver/btrfs"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/replicate"
+	"github.com/volsnap/volsnap/snapset"
+	"github.com/volsnap/volsnap/transport"
+	"github.com/volsnap/volsnap/transport/ssh"
+)
+
+// links are the ways to the targets of one invocation. Each is opened when it is first needed, and serves all apps.
+type links struct {
+	state string // the state directory
+	mu    sync.Mutex
+	open  map[string]engine.Link
+	close []func() error
+}
+
+// target is the engine's of a configured one.
+func (l *links) target(t config.Target) engine.Target {
+	return engine.Target{
+		Name: t.Name, Bandwidth: t.Bandwidth,
+		Open: func(ctx context.Context) (engine.Link, error) { return l.to(ctx, t) },
+	}
+}
+
+func (l *links) to(ctx context.Context, t config.Target) (engine.Link, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if link, ok := l.open[t.Name]; ok {
+		return link, nil
+	}
+	link, closeLink, err := l.dial(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("target %s: %w", t.Name, err)
+	}
+	if l.open == nil {
+		l.open = map[string]engine.Link{}
+	}
+	l.open[t.Name] = link
+	l.close = append(l.close, closeLink)
+	return link, nil
+}
+
+func (l *links) dial(ctx context.Context, t config.Target) (engine.Link, func() error, error) {
+	if t.SSH == "" {
+		place, err := placeOf(t.Into, t.Resume, filepath.Join(l.state, "targets", t.Name))
+		return local{place}, func() error { return nil }, err
+	}
+	// The connection outlives the request that opened it; it ends by Close.
+	conn, err := ssh.Host{Destination: t.SSH, Identity: t.Identity}.Dial(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := transport.Open(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client, client.Close, nil
+}
+
+// Close ends all connections.
+func (l *links) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, fn := range l.close {
+		errs = append(errs, fn())
+	}
+	l.open, l.close = nil, nil
+	return errors.Join(errs...)
+}
+
+// local is a target on this host.
+type local struct{ *replicate.Place }
+
+// Connections is none.
+func (local) Connections() int { return 0 }
+
+// Requests are none: nothing goes over a wire.
+func (local) Requests() int { return 0 }
+
+// placeOf opens the places that were named, with the directory for their manifests.
+func placeOf(into []config.Into, resume bool, manifests string) (*replicate.Place, error) {
+	p := &replicate.Place{Store: snapset.Store{Dir: manifests}}
+	for _, i := range into {
+		r, err := receiverOf(i, resume)
+		if err != nil {
+			return nil, err
+		}
+		p.Receivers = append(p.Receivers, r)
+	}
+	return p, nil
+}
+
+func receiverOf(i config.Into, resume bool) (driver.Receiver, error) {
+	switch i.Kind {
+	case btrfs.Kind:
+		return btrfs.Into(i.Where, btrfs.Options{Resume: resume})
+	default:
+		return nil, fmt.Errorf("%s: this version cannot receive there: %w", i, driver.ErrNotSupported)
+	}
+}
+
+// targetNamed is a configured target.
+func (h *host) targetNamed(name string) (config.Target, error) {
+	var known []string
+	for _, t := range h.config.Targets {
+		if t.Name == name {
+			return t, nil
+		}
+		known = append(known, t.Name)
+	}
+	return config.Target{}, usagef("%q is no target of the configuration, which has: %s", name, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}

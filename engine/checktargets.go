@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// checkTargets reaches each target of an app, and tries what a backup server has to refuse.
+func (e *Engine) checkTargets(ctx context.Context, app App) []Problem {
+	var found []Problem
+	for _, t := range app.Targets {
+		about := app.Name + " at " + t.Name
+		link, err := t.Open(ctx)
+		if err == nil {
+			_, err = link.List(ctx, app.Name, false)
+		}
+		if err != nil {
+			found = append(found, problem(driver.Error, about, "cannot be reached: "+err.Error(),
+				"see that the host, the key and `volsnap serve` there work; or that the place is mounted"))
+			continue
+		}
+		asks, remote := link.(interface {
+			MayDestroy(context.Context) (bool, error)
+		})
+		if !remote {
+			continue
+		}
+		may, err := asks.MayDestroy(ctx)
+		switch {
+		case err != nil:
+			found = append(found, problem(driver.Warning, about, "could not find out whether it would destroy replicas: "+err.Error(), ""))
+		case may:
+			found = append(found, problem(driver.Warning, about, "would destroy replicas if this host asked it to",
+				"let the key's forced command be `volsnap serve --client … --into …`, and no more"))
+		}
+	}
+	return append(found, e.checkBases(ctx, app)...)
+}
+
+// checkBases finds sets that are kept for targets that the app does not have.
+func (e *Engine) checkBases(ctx context.Context, app App) []Problem {
+	sets, err := e.Sets(ctx, app.Name)
+	if err != nil {
+		return nil // which has been said
+	}
+	var found []Problem
+	for _, s := range sets {
+		for _, base := range s.Manifest.Bases {
+			if !slices.ContainsFunc(app.Targets, func(t Target) bool { return t.Name == base }) {
+				found = append(found, problem(driver.Warning, string(s.ID), fmt.Sprintf("is kept as the base of %q, which is no target of the app any more", base),
+					fmt.Sprintf("if it is gone for good: `volsnap unpin %s %q`", s.ID, driver.Base(base))))
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/time/rate"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/replicate"
+	"github.com/volsnap/volsnap/report"
+)
+
+// Target is where the sets of an app are sent to.
+type Target struct {
+	Name             string
+	SkipIntermediate bool                                // of the sets that it lacks, the newest alone is sent
+	Bandwidth        int64                               // bytes a second; 0: no limit
+	Open             func(context.Context) (Link, error) // the same one for every app, as long as it lasts
+}
+
+// Link is the way to a target. Whoever made Open closes it.
+type Link interface {
+	replicate.Target
+	Connections() int // opened so far
+	Requests() int    // made so far, each a round trip
+}
+
+// ErrNoTarget says that an app has no target of that name.
+var ErrNoTarget = errors.New("no such target")
+
+// Replicate sends what the app's targets lack. One that fails keeps no other from its turn. only names the one that is
+// meant; empty: all.
+func (e *Engine) Replicate(ctx context.Context, app App, only string) (reports []report.Replication, err error) {
+	err = e.locked(ctx, app.Name, func(*state.Lock) error {
+		reports, err = e.replicate(ctx, app, only)
+		return err
+	})
+	return reports, err
+}
+
+func (e *Engine) replicate(ctx context.Context, app App, only string) ([]report.Replication, error) {
+	var errs []error
+	var reports []report.Replication
+	for _, t := range app.Targets {
+		if only != "" && t.Name != only {
+			continue
+		}
+		r, err := e.replicateTo(ctx, app, t)
+		if err != nil {
+			r.Error = err.Error()
+			errs = append(errs, fmt.Errorf("replicate to %s: %w", t.Name, err))
+		}
+		r.OK = err == nil
+		reports = append(reports, r)
+	}
+	if len(reports) == 0 && only != "" {
+		return nil, fmt.Errorf("%s of %s: %w", only, app.Name, ErrNoTarget)
+	}
+	return reports, errors.Join(errs...)
+}
+
+func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.Replication, err error) {
+	r = report.Replication{App: app.Name, Target: t.Name, Started: e.Now().UTC(), Sets: []report.Sent{}}
+	e.stage(fmt.Sprintf("replicating %s to %s", app.Name, t.Name))
+	sets, err := e.Sets(ctx, app.Name) // afresh: what a target is about to lack is decided by it
+	if err != nil {
+		return r, fmt.Errorf("%w: %w", ErrUnlisted, err)
+	}
+	link, err := t.Open(ctx)
+	if err != nil {
+		return r, err
+	}
+	connections, requests := link.Connections(), link.Requests()
+	if requests == 0 {
+		connections = 0 // it was opened for this
+	}
+	opt := replicate.Options{Target: t.Name, Order: replicate.Order{SkipIntermediate: t.SkipIntermediate}}
+	if t.Bandwidth > 0 {
+		opt.Bandwidth = rate.NewLimiter(rate.Limit(t.Bandwidth), int(min(t.Bandwidth, maxBurst)))
+	}
+	done, err := replicate.Run(ctx, e.sources(), sets, link, app.Name, opt)
+	r.Newest = string(done.Newest)
+	for _, s := range done.Sent {
+		r.Sets = append(r.Sets, report.Sent{
+			ID: string(s.ID), Bytes: s.Bytes, Incremental: s.Incremental, Resumed: s.Resumed, TookMS: milliseconds(s.Took),
+		})
+	}
+	r.Connections, r.RoundTrips = link.Connections()-connections, link.Requests()-requests
+	return r, err
+}
+
+const maxBurst = 1 << 20 // bytes that go at once, however long the line was idle
+
+// sources are the drivers whose snapshots can be sent.
+func (e *Engine) sources() []replicate.Source {
+	var all []replicate.Source
+	for _, d := range e.Drivers {
+		if s, ok := d.(interface {
+			driver.Driver
+			driver.Sender
+		}); ok {
+			all = append(all, s)
+		}
+	}
+	return all
+}

@@ -1,0 +1,161 @@
+package testhost
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// PartSSH is OpenSSH's server and client.
+const PartSSH = "ssh"
+
+// SSHD is an OpenSSH server of a test's own on a free port of 127.0.0.1, with one key that may log in as root and does nothing
+// but one command.
+type SSHD struct {
+	Dir      string // the test's: keys, the log, and bin, which has an ssh that knows this server's key
+	Port     int
+	Identity string // file of the private key that may log in
+
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+// HaveSSH tells why there can be no SSHD on this host, if so.
+func HaveSSH() error {
+	for _, name := range []string{"ssh", "ssh-keygen"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	_, err := os.Stat(sshdPath)
+	return err
+}
+
+const sshdPath = "/usr/sbin/sshd" // it wants to be started by its absolute path
+
+// StartSSHD starts a server whose key does the forced command, and ends it with the test.
+func StartSSHD(t testing.TB, dir, command string) *SSHD {
+	t.Helper()
+	Require(t, PartSSH, HaveSSH())
+	s := &SSHD{Dir: dir, Identity: filepath.Join(dir, "id"), done: make(chan struct{})}
+	if err := errors.Join(s.write(command), s.start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	return s
+}
+
+// Destination is how ssh(1) is told of the server.
+func (s *SSHD) Destination() string { return fmt.Sprintf("ssh://root@127.0.0.1:%d", s.Port) }
+
+// Env makes whoever runs "ssh" know the server's key. All else is the host's own ssh.
+func (s *SSHD) Env() string {
+	return "PATH=" + filepath.Join(s.Dir, "bin") + ":" + os.Getenv("PATH")
+}
+
+func (s *SSHD) write(command string) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	s.Port = port
+	hostKey := filepath.Join(s.Dir, "host")
+	for _, key := range []string{hostKey, s.Identity} {
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
+			return fmt.Errorf("ssh-keygen: %w: %s", err, out)
+		}
+	}
+	known, err := os.ReadFile(hostKey + ".pub")
+	if err != nil {
+		return err
+	}
+	mine, err := os.ReadFile(s.Identity + ".pub")
+	if err != nil {
+		return err
+	}
+	client, err := exec.LookPath("ssh")
+	if err != nil {
+		return err
+	}
+	quoted := strings.ReplaceAll(strings.ReplaceAll(command, `\`, `\\`), `"`, `\"`)
+	knownHosts := filepath.Join(s.Dir, "known_hosts")
+	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s -F none -o UserKnownHostsFile=%s -o GlobalKnownHostsFile=none \"$@\"\n", client, knownHosts)
+	return errors.Join(
+		os.MkdirAll(filepath.Join(s.Dir, "bin"), 0o755), os.MkdirAll("/run/sshd", 0o755), // privilege separation
+		os.WriteFile(filepath.Join(s.Dir, "authorized_keys"), fmt.Appendf(nil, "command=\"%s\",restrict %s", quoted, mine), 0o600),
+		os.WriteFile(knownHosts, fmt.Appendf(nil, "[127.0.0.1]:%d %s", s.Port, known), 0o600),
+		os.WriteFile(filepath.Join(s.Dir, "bin", "ssh"), []byte(wrapper), 0o755),
+		os.WriteFile(filepath.Join(s.Dir, "config"), fmt.Appendf(nil, `ListenAddress 127.0.0.1
+Port %d
+HostKey %s
+AuthorizedKeysFile %s
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+PermitRootLogin forced-commands-only
+MaxStartups 100
+`, s.Port, hostKey, filepath.Join(s.Dir, "authorized_keys")), 0o600),
+	)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	addr, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0, errors.Join(fmt.Errorf("an odd address: %s", l.Addr()), l.Close())
+	}
+	return addr.Port, l.Close()
+}
+
+func (s *SSHD) start() error {
+	s.cmd = exec.Command(sshdPath, "-D", "-f", filepath.Join(s.Dir, "config"), "-E", filepath.Join(s.Dir, "log"))
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		_ = s.cmd.Wait() // how it ended is in its log
+		close(s.done)
+	}()
+	err := await(s.done, func() error {
+		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", s.Port), time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+	if err != nil {
+		log, _ := os.ReadFile(filepath.Join(s.Dir, "log")) // what there is of it
+		return fmt.Errorf("start sshd: %w: %s", err, log)
+	}
+	return nil
+}
+
+// Cut kills the connections that there are; the server listens on.
+func (s *SSHD) Cut() error {
+	out, err := exec.Command("pkill", "-KILL", "-P", fmt.Sprint(s.cmd.Process.Pid)).CombinedOutput()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.ExitCode() == 1 { // there was none
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("pkill: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (s *SSHD) stop() {
+	_ = s.cmd.Process.Kill() // it may have ended
+	<-s.done
+}
