@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/volsnap/volsnap/driver"
@@ -42,6 +43,19 @@ func (h *host) replicas(app engine.App, health *engine.Health, maxAge time.Durat
 		out = append(out, one)
 	}
 	return out
+}
+
+// inWords is how old the newest replica at each target is.
+func inWords(all []replicaJSON) string {
+	words := make([]string, 0, len(all))
+	for _, r := range all {
+		old := "none"
+		if r.Newest != "" {
+			old = age(time.Duration(r.AgeMS) * time.Millisecond)
+		}
+		words = append(words, r.Target+": "+old)
+	}
+	return strings.Join(words, ", ")
 }
 
 // stale is what is wrong with a replica of that age, if anything.

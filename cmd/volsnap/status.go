@@ -112,9 +112,9 @@ func (p *program) printStatus(c *cli.Context, out []statusJSON) error {
 	}
 	rows := make([]table.Row, 0, len(out))
 	for _, s := range out {
-		rows = append(rows, table.Row{s.App, s.Level, s.Newest, s.age(), s.Sets, lastRun(s.LastRun)})
+		rows = append(rows, table.Row{s.App, s.Level, s.Newest, s.age(), s.Sets, lastRun(s.LastRun), inWords(s.Replicas)})
 	}
-	if err := p.printTable(table.Row{"app", "level", "newest set", "age", "sets", "last run"}, rows); err != nil {
+	if err := p.printTable(table.Row{"app", "level", "newest set", "age", "sets", "last run", "newest replicas"}, rows); err != nil {
 		return err
 	}
 	for _, s := range out {

@@ -44,12 +44,25 @@ const sshdPath = "/usr/sbin/sshd" // it wants to be started by its absolute path
 func StartSSHD(t testing.TB, dir, command string) *SSHD {
 	t.Helper()
 	Require(t, PartSSH, HaveSSH())
-	s := &SSHD{Dir: dir, Identity: filepath.Join(dir, "id"), done: make(chan struct{})}
-	if err := errors.Join(s.write(command), s.start()); err != nil {
+	s, err := NewSSHD(dir, command)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.stop)
+	t.Cleanup(s.Close)
 	return s
+}
+
+// NewSSHD starts a server whose key does the forced command, with all that it needs in a directory that is there. Whoever
+// called it calls Close.
+func NewSSHD(dir, command string) (*SSHD, error) {
+	s := &SSHD{Dir: dir, Identity: filepath.Join(dir, "id"), done: make(chan struct{})}
+	if err := s.write(command); err != nil {
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Destination is how ssh(1) is told of the server.
@@ -136,6 +149,7 @@ func (s *SSHD) start() error {
 		return c.Close()
 	})
 	if err != nil {
+		s.Close()
 		log, _ := os.ReadFile(filepath.Join(s.Dir, "log")) // what there is of it
 		return fmt.Errorf("start sshd: %w: %s", err, log)
 	}
@@ -155,7 +169,8 @@ func (s *SSHD) Cut() error {
 	return nil
 }
 
-func (s *SSHD) stop() {
+// Close ends the server. Connections that there are go on.
+func (s *SSHD) Close() {
 	_ = s.cmd.Process.Kill() // it may have ended
 	<-s.done
 }

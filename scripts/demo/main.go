@@ -107,7 +107,9 @@ func demo(ctx context.Context, o options) (err error) {
 		return err
 	}
 	o.out.short = shortNames(pool, scratch)
-	return (&play{options: o, node: node, volsnap: volsnap, pool: pool}).run(ctx)
+	p := &play{options: o, node: node, volsnap: volsnap, pool: pool, bin: filepath.Join(scratch, "volsnap")}
+	defer func() { err = errors.Join(err, p.closed()) }()
+	return p.run(ctx)
 }
 
 func program(ctx context.Context, node *fixture.CCN, dir string) (*fixture.Volsnap, error) {

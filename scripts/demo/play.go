@@ -30,6 +30,10 @@ type play struct {
 	node    *fixture.CCN
 	volsnap *fixture.Volsnap
 	pool    *testhost.Pool
+	bin     string // volsnap
+
+	backup      *fixture.Backup
+	closeBackup func() error
 
 	sets     []fixture.Set // as taken, under load
 	measured fixture.Measured
@@ -38,7 +42,7 @@ type play struct {
 
 func (p *play) run(ctx context.Context) error {
 	begin := time.Now()
-	for _, act := range []func(context.Context) error{p.scene, p.look, p.take, p.prune, p.nightly, p.prove} {
+	for _, act := range []func(context.Context) error{p.scene, p.look, p.take, p.prune, p.nightly, p.replicate, p.prove} {
 		if err := act(ctx); err != nil {
 			return err
 		}

@@ -37,7 +37,23 @@ func (p *play) prove(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := p.proveReplica(ctx); err != nil {
+		return err
+	}
 	return p.node.Running()
+}
+
+// proveReplica starts PostgreSQL from the newest set at the backup server.
+func (p *play) proveReplica(ctx context.Context) error {
+	if p.backup == nil {
+		return nil
+	}
+	sets, err := p.replicas(ctx)
+	if err != nil {
+		return err
+	}
+	p.out.text("The newest replica, from a copy of what lies on the backup server:")
+	return p.proveOne(ctx, sets[len(sets)-1], fixture.VerifyOptions{Copies: p.backup.Pool.Top})
 }
 
 func (p *play) proveOne(ctx context.Context, set fixture.Set, opts fixture.VerifyOptions) error {
