@@ -193,6 +193,13 @@ type Taker interface {
 	Seal(ctx context.Context, consistency string, s ...Snapshot) error
 }
 
+// Releaser is a storage on which the making of a snapshot holds up the dataset's writers, and could be killed just then.
+type Releaser interface {
+	// Release lets writers go on that were held up by the making of a snapshot of ours whose maker is dead, and names their
+	// datasets. Whoever is alive is waited for. Where nothing is held up it does next to nothing.
+	Release(ctx context.Context) (released []string, err error)
+}
+
 // Driver is one kind of storage on this host. Its methods may be called concurrently.
 type Driver interface {
 	Pruner

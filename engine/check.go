@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +42,12 @@ func (h *Health) judge(maxAge time.Duration) {
 	for _, s := range h.Unrecorded {
 		h.problem(driver.Warning, string(s), "its manifest is missing, though older sets have theirs: no rule counts it, and prune leaves it",
 			"if nobody can have made it up, keep it as long as you want; `volsnap delete "+string(s)+"` removes it")
+	}
+	for _, id := range slices.Sorted(maps.Keys(h.Last)) {
+		for _, m := range h.Last[id] {
+			h.problem(driver.Warning, string(id), fmt.Sprintf("is kept as the last with %s on %s, where it does not lie any more", m.Volume, datasetOf(m)),
+				"see that the right file system is mounted there; if it was moved on purpose and this set is not needed, `volsnap delete "+string(id)+"`")
+		}
 	}
 	for _, s := range h.Faulty {
 		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` removes its good members; what is damaged is yours to look at and remove"

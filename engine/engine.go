@@ -115,6 +115,10 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 	if err := e.recoverFreeze(ctx, app); err != nil {
 		return err
 	}
+	if err := Release(ctx, e.Drivers); err != nil {
+		// Of another app's storage, perhaps. Where it is this one's, the plan finds it held up, and refuses.
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not resume all that dead runs may have left suspended")
+	}
 	if err := e.removeLeftOvers(ctx, app); err != nil {
 		return err
 	}
@@ -139,6 +143,23 @@ func (e *Engine) recoverFreeze(ctx context.Context, app string) error {
 		zerolog.Ctx(ctx).Warn().Strs("containers", thawed).Msg("thawed what a dead run had left paused")
 	}
 	return err
+}
+
+// Release lets go whatever the storages hold up for snapshots whose makers are dead.
+func Release(ctx context.Context, drivers []driver.Driver) error {
+	var errs []error
+	for _, d := range drivers {
+		r, ok := d.(driver.Releaser)
+		if !ok {
+			continue
+		}
+		released, err := r.Release(ctx)
+		if len(released) > 0 {
+			zerolog.Ctx(ctx).Warn().Strs("datasets", released).Msg("resumed what a dead run had left suspended")
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // removeLeftOvers destroys the unsealed sets of app. The caller has the lock, so none of them is in the making. What cannot be

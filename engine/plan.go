@@ -90,6 +90,9 @@ func (e *Engine) Plan(ctx context.Context, app App) (*Plan, error) {
 			return nil, fmt.Errorf("plan %s: volume %s: %w", app.Name, v.Name, err)
 		}
 	}
+	if err := e.planMoved(p); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", app.Name, err)
+	}
 	if err := e.planSteps(ctx, p); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", app.Name, err)
 	}
@@ -109,7 +112,7 @@ func (e *Engine) planMember(ctx context.Context, p *Plan, v inventory.Volume) er
 	place, d, err := e.resolve(ctx, v.HostPath)
 	if errors.Is(err, driver.ErrNotSupported) {
 		p.Members = append(p.Members, PlannedMember{Volume: v.Name, HostPath: v.HostPath, NotOlderThan: v.NotOlderThan})
-		p.problem(driver.Error, v.Name, err.Error(), "move it to a file system of "+e.kinds()+", or take it out of the app")
+		p.problem(driver.Error, v.Name, err.Error(), "move it to a file system of "+e.kinds()+", take it out of the app, or mount there what belongs there")
 		return nil
 	}
 	if err != nil {

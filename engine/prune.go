@@ -63,11 +63,15 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	byID := map[string]snapset.Set{}
 	var items []retention.Item
 	doubtful := unrecorded(sets)
-	for _, s := range sets {
-		if s.Complete && !doubtful[s.ID] {
-			byID[string(s.ID)] = s
-			items = append(items, itemOf(s))
+	counted := slices.DeleteFunc(slices.Clone(sets), func(s snapset.Set) bool { return !s.Complete || doubtful[s.ID] })
+	last := lastOf(counted)
+	for _, s := range counted {
+		byID[string(s.ID)] = s
+		it := itemOf(s)
+		for _, m := range last[s.ID] {
+			it.Uses = append(it.Uses, fmt.Sprintf("last of %s on %s", m.Volume, datasetOf(m)))
 		}
+		items = append(items, it)
 	}
 	p := PrunePlan{App: app.Name}
 	for _, v := range app.Keep.Apply(items, e.Zone) {

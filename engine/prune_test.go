@@ -2,11 +2,14 @@ package engine_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/driver/driverfake"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/retention"
 )
@@ -151,5 +154,35 @@ func TestSetsFromBeforeALossCount(t *testing.T) {
 	}
 	if removed, err := n.Prune(t.Context(), n.app, false); err != nil || len(removed) != 1 || removed[0].ID != a {
 		t.Errorf("removed %+v, %v; want %s, and %s and %s stay", removed, err, a, b, c)
+	}
+}
+
+// A volume whose file system is not mounted is a directory of what lies below. Sets of that do not push out the last one with the data.
+func TestLastSetOfAnotherPlaceStays(t *testing.T) {
+	n := newNode(t)
+	below := n.paths[1]
+	good := []driver.SetID{n.take(), n.take()}
+	n.storage.RemoveDataset(driver.Dataset{Kind: driverfake.Kind, Name: below}) // unmounted
+	n.storage.AddDataset(filepath.Dir(below))
+	if _, err := n.Run(t.Context(), n.app); !errors.Is(err, engine.ErrRefused) {
+		t.Fatalf("with an empty directory: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(below, "somebody"), nil, 0o600); err != nil { // as Docker does
+		t.Fatal(err)
+	}
+	for range 4 {
+		if _, err := n.Run(t.Context(), n.app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !n.has(good[1]) || n.has(good[0]) || len(n.ids()) != 3 {
+		t.Errorf("%q; want the last good one, %s, and two", n.ids(), good[1])
+	}
+	h, err := n.Health(t.Context(), "app", time.Hour)
+	if err != nil || len(h.Problems) != 1 || h.Problems[0].About != string(good[1]) || h.Problems[0].Level != driver.Warning {
+		t.Errorf("health: %+v, %v", h.Problems, err)
+	}
+	if err := n.Delete(t.Context(), good[1]); err != nil {
+		t.Error(err)
 	}
 }

@@ -61,12 +61,13 @@ func (e *Engine) sum(ctx context.Context, r *report.Run) error {
 // Health is how an app's sets stand.
 type Health struct {
 	App        string
-	Newest     *snapset.Manifest // of the newest complete set; nil when there is none
-	Age        time.Duration     // of it
-	Sets       int               // complete ones
-	Faulty     []snapset.Set     // sets that are damaged or left over
-	Unrecorded []driver.SetID    // complete sets that no rule counts, see unrecorded; oldest first
-	Frozen     bool              // a journal exists: something is paused, or was when its run died
+	Newest     *snapset.Manifest                 // of the newest complete set; nil when there is none
+	Age        time.Duration                     // of it
+	Sets       int                               // complete ones
+	Faulty     []snapset.Set                     // sets that are damaged or left over
+	Unrecorded []driver.SetID                    // complete sets that no rule counts, see unrecorded; oldest first
+	Last       map[driver.SetID][]snapset.Member // what lay elsewhere in these sets than it does now, see lastOf
+	Frozen     bool                              // a journal exists: something is paused, or was when its run died
 	Problems   []Problem
 }
 
@@ -78,13 +79,15 @@ func (e *Engine) Health(ctx context.Context, app string, maxAge time.Duration) (
 	if err != nil {
 		return h, err
 	}
+	var whole []snapset.Set
 	for _, s := range sets {
 		if s.Complete {
-			h.Sets++
+			whole = append(whole, s)
 		} else {
 			h.Faulty = append(h.Faulty, s)
 		}
 	}
+	h.Sets, h.Last = len(whole), lastOf(whole)
 	h.Unrecorded = slices.Sorted(maps.Keys(unrecorded(sets)))
 	if newest, ok := newestComplete(sets); ok {
 		h.Newest, h.Age = newest.Manifest, e.Now().Sub(newest.ID.Time())

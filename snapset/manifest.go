@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -99,6 +101,11 @@ func (s Store) Sweep(app string) error {
 	return state.Sweep(filepath.Join(s.Dir, "sets", app), "*.json")
 }
 
+// SweepSet removes what killed processes left of one set's manifest. Whoever writes it at that moment fails.
+func (s Store) SweepSet(id driver.SetID) error {
+	return state.Sweep(filepath.Dir(s.path(id)), filepath.Base(s.path(id)))
+}
+
 // Read returns the manifest of a set, nil without an error when there is none, and an error when it is damaged.
 func (s Store) Read(id driver.SetID) (*Manifest, error) {
 	data, err := state.ReadFile(s.path(id), manifestLimit)
@@ -116,6 +123,25 @@ func (s Store) Read(id driver.SetID) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest of %s: it is of %q", id, m.ID)
 	}
 	return m, nil
+}
+
+// Newest returns the newest manifest of app that can be read, nil without an error when there is none.
+func (s Store) Newest(app string) (*Manifest, error) {
+	entries, err := os.ReadDir(filepath.Join(s.Dir, "sets", app))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return nil, fmt.Errorf("look for manifests of %s: %w", app, err)
+	}
+	for _, e := range slices.Backward(entries) { // sorted by name, and so by time
+		name, isManifest := strings.CutSuffix(e.Name(), ".json")
+		id, err := driver.ParseSetID(name)
+		if err != nil || !isManifest || id.App() != app {
+			continue
+		}
+		if m, err := s.Read(id); err == nil && m != nil {
+			return m, nil
+		}
+	}
+	return nil, nil
 }
 
 func parse(data []byte) (*Manifest, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/quiesce"
 )
@@ -35,7 +36,8 @@ func (p *program) deadManCommand() *cli.Command {
 			if err := d.Ping(c.Context); err != nil {
 				return err
 			}
-			return quiesce.ServeDeadMan(c.Context, d, journal, p.stdin, p.stdout)
+			err = quiesce.ServeDeadMan(c.Context, d, journal, p.stdin, p.stdout)
+			return errors.Join(err, engine.Release(c.Context, drivers())) // which finds nothing, unless the run was killed
 		},
 	}
 }

@@ -137,7 +137,7 @@ func (h *host) wire(c *cli.Context) error {
 	}
 	h.docker, h.links = d, &links{state: h.state}
 	h.engine = &engine.Engine{
-		Drivers: []driver.Driver{btrfs.New(), zfs.New(), lvm.New()},
+		Drivers: drivers(),
 		Docker:  d,
 		Store:   snapset.Store{Dir: h.state},
 		RunDir:  h.run,
@@ -149,6 +149,9 @@ func (h *host) wire(c *cli.Context) error {
 	}
 	return nil
 }
+
+// drivers are the storages that this program knows, in the order in which they are asked.
+func drivers() []driver.Driver { return []driver.Driver{btrfs.New(), zfs.New(), lvm.New()} }
 
 // apps are the configured apps that the arguments name, all when they name none.
 func (h *host) apps(c *cli.Context) ([]engine.App, error) {

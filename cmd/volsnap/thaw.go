@@ -9,6 +9,7 @@ import (
 
 	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/quiesce"
 )
@@ -46,7 +47,7 @@ func (p *program) thaw(c *cli.Context) error {
 		return err
 	}
 	out := []thawJSON{}
-	errs := []error{broken}
+	errs := []error{broken, engine.Release(c.Context, h.engine.Drivers)}
 	for _, app := range apps {
 		if !driver.ValidApp(app) {
 			zerolog.Ctx(c.Context).Warn().Str("name", app).Msg("left a journal alone that is not volsnap's: it is named for no app")

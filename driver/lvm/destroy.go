@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
@@ -52,6 +53,11 @@ func destroySome(ctx context.Context, batch []driver.Snapshot) error {
 // remove removes snapshots of one group. LVM itself refuses one whose device was opened since we looked, and goes on with
 // the others; one that was renamed is removed all the same, since it has the UUID.
 func remove(ctx context.Context, vg string, these []found) error {
+	for _, pool := range pools(these) {
+		if _, err := settle(ctx, vg, pool); err != nil {
+			return fmt.Errorf("destroy %s: %w", listed(these), err)
+		}
+	}
 	fault.Point("before destroy")
 	err := change(ctx, "lvremove", "-y", "--select", byUUID(these...), vg)
 	fault.Point("after destroy")
@@ -59,6 +65,17 @@ func remove(ctx context.Context, vg string, these []found) error {
 		return fmt.Errorf("destroy %s: %w", listed(these), err)
 	}
 	return nil
+}
+
+// pools are those that hold an unsealed one: what a killed run left.
+func pools(these []found) []string {
+	var out []string
+	for _, f := range these {
+		if !f.snap.Sealed && !slices.Contains(out, f.Pool) {
+			out = append(out, f.Pool)
+		}
+	}
+	return out
 }
 
 // listed names the first of several.

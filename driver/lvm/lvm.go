@@ -22,8 +22,9 @@
 // it, then suspends the origin, sends the message, resumes, and writes the metadata again without the message. One that
 // dies before the message leaves a snapshot that is listed, unsealed, and whose device the next command on the pool makes;
 // one that dies after it leaves a snapshot that is listed, unsealed and whole. Both are left over, and are destroyed as
-// such. One that is killed between suspend and resume leaves the origin suspended: Take resumes it and, if volsnap was
-// killed as well, an operator ("dmsetup resume", which Resolve says). LVM blocks all signals there but SIGKILL, and no
+// such. The message is two, and one that dies between them leaves a pool that LVM cannot change any more: see settle. One
+// that is killed between suspend and resume leaves the origin suspended: Take resumes it and, if volsnap was
+// killed as well, whoever calls Release. LVM blocks all signals there but SIGKILL, and no
 // command of this package that changes something is ended by a context.
 //
 // # What the instants are

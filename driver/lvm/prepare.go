@@ -9,7 +9,8 @@ import (
 	"github.com/volsnap/volsnap/driver"
 )
 
-// Prepare implements driver.Taker. Nothing is written: a snapshot is born with its record. It refuses with ErrNoSpace what
+// Prepare implements driver.Taker. A snapshot is born with its record, so nothing is written, but for what a killed command of LVM
+// has left to do in the pool. It refuses with ErrNoSpace what
 // the pool, or the metadata area of the volume group, might not hold.
 func (d *Driver) Prepare(ctx context.Context, req driver.Request) (driver.Group, error) {
 	g, err := prepare(ctx, req)
@@ -54,6 +55,9 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 		if err := g.add(all, it); err != nil {
 			return nil, fmt.Errorf("%s: %w", it.Dataset, err)
 		}
+	}
+	if err := step(ctx, g.vg, g.pool, g.members[0].origin.Name); err != nil {
+		return nil, err
 	}
 	pool, err := readPool(ctx, g.vg, g.pool)
 	if err != nil {
