@@ -108,6 +108,9 @@ func (t *taking) run(ctx context.Context, opt TakeOptions) (*snapset.Manifest, e
 // prepare does all that takes time and holds nobody up.
 func (t *taking) prepare(ctx context.Context) error {
 	begin := time.Now()
+	if err := t.engine.Store.Ready(t.id); err != nil {
+		return err // and not after the pause
+	}
 	steps, err := t.engine.freezeSteps(ctx, t.plan)
 	if err != nil {
 		return err

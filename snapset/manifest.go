@@ -90,15 +90,37 @@ func (s Store) Remove(id driver.SetID) error {
 	fault.Point("before removal of a manifest")
 	defer fault.Point("after removal of a manifest")
 	err := os.Remove(s.path(id))
+	if errors.Is(err, syscall.EROFS) { // which is said of a file that is not there too
+		if _, gone := os.Lstat(s.path(id)); errors.Is(gone, fs.ErrNotExist) {
+			return nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
 	return err
 }
 
+// roomForOne is more than the manifest of nearly every set.
+const roomForOne = 64 << 10
+
+// Ready tells, by trying, whether the manifest of a set could be written now.
+func (s Store) Ready(id driver.SetID) error {
+	probe := filepath.Join(filepath.Dir(s.path(id)), "probe") // at most one stays, if we are killed here
+	err := state.WriteFile(probe, make([]byte, roomForOne), 0o600)
+	if err == nil {
+		err = os.Remove(probe)
+	}
+	if err != nil {
+		return fmt.Errorf("the state directory takes no manifest: %w", err)
+	}
+	return nil
+}
+
 // Sweep removes what killed runs of app left of manifests. The caller holds the app's lock.
 func (s Store) Sweep(app string) error {
-	return state.Sweep(filepath.Join(s.Dir, "sets", app), "*.json")
+	dir := filepath.Join(s.Dir, "sets", app)
+	return errors.Join(state.Sweep(dir, "*.json"), state.Sweep(dir, "probe"))
 }
 
 // SweepSet removes what killed processes left of one set's manifest. Whoever writes it at that moment fails.
