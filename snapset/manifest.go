@@ -106,21 +106,26 @@ const roomForOne = 64 << 10
 
 // Ready tells, by trying, whether the manifest of a set could be written now.
 func (s Store) Ready(id driver.SetID) error {
-	probe := filepath.Join(filepath.Dir(s.path(id)), "probe") // at most one stays, if we are killed here
-	err := state.WriteFile(probe, make([]byte, roomForOne), 0o600)
-	if err == nil {
-		err = os.Remove(probe)
-	}
-	if err != nil {
+	dir := filepath.Dir(s.path(id))
+	if err := errors.Join(os.MkdirAll(dir, 0o700), try(filepath.Join(dir, "probe"))); err != nil {
 		return fmt.Errorf("the state directory takes no manifest: %w", err)
 	}
 	return nil
 }
 
+// try writes a file durably and removes it. When we are killed in between it stays, and is written again the next time.
+func try(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, roomForOne))
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(path))
+}
+
 // Sweep removes what killed runs of app left of manifests. The caller holds the app's lock.
 func (s Store) Sweep(app string) error {
-	dir := filepath.Join(s.Dir, "sets", app)
-	return errors.Join(state.Sweep(dir, "*.json"), state.Sweep(dir, "probe"))
+	return state.Sweep(filepath.Join(s.Dir, "sets", app), "*.json")
 }
 
 // SweepSet removes what killed processes left of one set's manifest. Whoever writes it at that moment fails.
