@@ -33,7 +33,7 @@ func (h *Health) judge(maxAge time.Duration) {
 		h.problem(driver.Error, h.App, "has no complete set", "take one: `volsnap run "+h.App+"`")
 	case h.Age < -clockSlack:
 		h.problem(driver.Warning, h.App, fmt.Sprintf("its newest set is of %s, and the clock is behind that", h.Newest.Created.Format(time.RFC3339)),
-			"set the clock; nothing is pruned until it is past that time")
+			"set the clock; nothing is pruned until it is past that time. If the clock is right now and was ahead then: `volsnap delete "+string(h.Newest.ID)+"`")
 	case h.Age > 2*maxAge:
 		h.problem(driver.Error, h.App, "its newest set is "+h.Age.Round(time.Minute).String()+" old", "see why the nightly run failed: `journalctl -u volsnap@"+h.App+"`")
 	case h.Age > maxAge:

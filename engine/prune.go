@@ -122,7 +122,7 @@ func (e *Engine) careful(p PrunePlan, unusual bool) string {
 	}
 	newest := p.Verdicts[0].Set.ID.Time()
 	if now := e.Now(); now.Add(clockSlack).Before(newest) {
-		return fmt.Sprintf("the clock says %s, but the newest set is of %s", now.UTC().Format(time.RFC3339), newest.Format(time.RFC3339))
+		return fmt.Sprintf("the clock says %s, but the newest set, %s, is of %s", now.UTC().Format(time.RFC3339), p.Verdicts[0].Set.ID, newest.Format(time.RFC3339))
 	}
 	if !unusual && gone > usualRemoval && 2*gone > len(p.Verdicts) {
 		return fmt.Sprintf("%d of %d sets would go, which is an unusual share", gone, len(p.Verdicts))

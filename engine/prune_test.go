@@ -186,3 +186,27 @@ func TestLastSetOfAnotherPlaceStays(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A set that was taken while the clock was ahead keeps everything from being pruned, until it is deleted by name.
+func TestSetOfATimeToCome(t *testing.T) {
+	n := newNode(t)
+	n.take()
+	n.clock = n.clock.Add(400 * 24 * time.Hour)
+	ahead := n.take()
+	if err := n.Delete(t.Context(), ahead); !errors.Is(err, engine.ErrRefused) {
+		t.Errorf("the newest: %v", err)
+	}
+	n.clock = n.clock.Add(-400 * 24 * time.Hour)
+	n.take()
+	n.take()
+	if _, err := n.Prune(t.Context(), n.app, true); !errors.Is(err, engine.ErrCareful) || !strings.Contains(err.Error(), string(ahead)) {
+		t.Errorf("prune: %v", err)
+	}
+	n.storage.Permit(ahead)
+	if err := n.Delete(t.Context(), ahead); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := n.Prune(t.Context(), n.app, false); err != nil || len(n.ids()) != 2 {
+		t.Errorf("afterwards %q, %v", n.ids(), err)
+	}
+}

@@ -64,7 +64,8 @@ func (e *Engine) Unpin(ctx context.Context, id driver.SetID, reason string) erro
 	})
 }
 
-// Delete destroys one set, complete or not, unless it is pinned or the newest complete set of its app.
+// Delete destroys one set, complete or not, unless it is pinned or the newest complete set of its app. One that was taken while
+// the clock was ahead is the newest until that time comes, and keeps everything from being pruned: it may go if there is another.
 func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 	return e.locked(ctx, id.App(), func(*state.Lock) error {
 		sets, err := e.Sets(ctx, id.App())
@@ -81,7 +82,7 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if bases := sets[i].Manifest.Bases; len(bases) > 0 {
 			return fmt.Errorf("delete %s: %w: the next increments for the targets %q build on it", id, ErrRefused, bases)
 		}
-		if newest, ok := newestComplete(sets); ok && newest.ID == id {
+		if newest, ok := newestComplete(sets); ok && newest.ID == id && !e.supersededAhead(sets) {
 			return fmt.Errorf("delete %s: %w: it is the newest complete set of %s", id, ErrRefused, id.App())
 		}
 		if !slices.ContainsFunc(sets[i].Snapshots, func(m driver.Snapshot) bool { return m.Fault == "" }) {
@@ -89,6 +90,18 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		}
 		return e.destroy(ctx, sets[i])
 	})
+}
+
+// supersededAhead reports whether the newest complete set is of a time to come, and there is another one.
+func (e *Engine) supersededAhead(sets []snapset.Set) bool {
+	complete := 0
+	for _, s := range sets {
+		if s.Complete {
+			complete++
+		}
+	}
+	newest, _ := newestComplete(sets)
+	return complete > 1 && newest.ID.Time().After(e.Now().Add(clockSlack))
 }
 
 func newestComplete(sets []snapset.Set) (snapset.Set, bool) {

@@ -22,7 +22,7 @@ var hints = []struct {
 	{state.ErrLocked, "wait for the other run to end; `volsnap status` shows when the last one ended"},
 	{docker.ErrUnavailable, "see that the Docker engine runs and DOCKER_HOST names its socket; an app of paths alone with `freeze: {steps: []}` needs none"},
 	{engine.ErrUnlisted, "mend the storage that this names, or take it from the host; `volsnap check` lists what else is wrong"},
-	{engine.ErrCareful, "look at `volsnap prune --dry-run`; when the clock is right and the removals are meant, `volsnap prune APP --yes`"},
+	{engine.ErrCareful, "look at `volsnap prune --dry-run`; when the removals are meant, `volsnap prune APP --yes`. A set that was taken while the clock was ahead goes by `volsnap delete SET`"},
 	{engine.ErrUnproved, "a container ran while the set was taken: try again, or see what starts containers at this time"},
 	{engine.ErrPinned, "`volsnap unpin SET REASON` takes a pin back"},
 	{engine.ErrNoSet, "`volsnap list` shows the sets there are"},

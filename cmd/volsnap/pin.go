@@ -85,7 +85,7 @@ func (p *program) deleteCommand() *cli.Command {
 				return err
 			}
 			err = h.engine.Delete(c.Context, id)
-			return withHint(err, engine.ErrRefused, "the newest complete set always stays; once there is a newer one, this one can be deleted")
+			return withHint(err, engine.ErrRefused, "the newest complete set always stays; once there is a newer one, this one can be deleted. What a target builds on is let go when that has a newer one")
 		},
 	}
 }
