@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,15 +273,14 @@ func TestResumes(t *testing.T) {
 	p.run()
 	p.write()
 	p.storage.Write(driver.Dataset{Kind: driverfake.Kind, Name: p.paths[0]}, "large", string(make([]byte, 10_000)))
-	cut := 0
-	p.down = nil
+	var cut atomic.Int64
 	p.app.Targets[0].Open = func(context.Context) (engine.Link, error) { return cutLink{link{p.target}, &cut}, nil }
-	cut = 3000
+	cut.Store(3000)
 	if _, err := p.Run(t.Context(), p.app); err == nil {
 		t.Fatal("nothing broke")
 	}
 	p.restart()
-	cut = 1 << 30
+	cut.Store(1 << 30)
 	r, err := p.Replicate(t.Context(), p.app, "")
 	if err != nil || len(r[0].Sets) != 1 || !r[0].Sets[0].Resumed || !r[0].Sets[0].Incremental {
 		t.Fatalf("%+v, %v", r, err)
@@ -318,7 +318,7 @@ func TestDivergedTarget(t *testing.T) {
 // cutLink breaks streams after so many bytes of all of them.
 type cutLink struct {
 	link
-	left *int
+	left *atomic.Int64
 }
 
 func (c cutLink) Receive(ctx context.Context, req driver.ReceiveRequest, r io.Reader) (driver.Snapshot, error) {
@@ -327,15 +327,15 @@ func (c cutLink) Receive(ctx context.Context, req driver.ReceiveRequest, r io.Re
 
 type cutReader struct {
 	io.Reader
-	left *int
+	left *atomic.Int64
 }
 
 func (c *cutReader) Read(b []byte) (int, error) {
-	if *c.left <= 0 {
+	if c.left.Load() <= 0 {
 		return 0, io.ErrUnexpectedEOF
 	}
-	n, err := c.Reader.Read(b[:min(len(b), *c.left)])
-	*c.left -= n
+	n, err := c.Reader.Read(b[:min(len(b), 64)])
+	c.left.Add(-int64(n))
 	return n, err
 }
 

@@ -2,12 +2,14 @@ package replicate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -90,6 +92,9 @@ func (p *Place) Commit(ctx context.Context, m *snapset.Manifest) error {
 	if err != nil || m.App != id.App() {
 		return errors.Join(fmt.Errorf("manifest of %q and the app %q", m.ID, m.App), err)
 	}
+	if text, err := json.Marshal(m); err != nil || len(text) > manifestLimit(len(m.Members)) {
+		return errors.Join(fmt.Errorf("%s: a manifest of %d bytes for %d members is too large", id, len(text), len(m.Members)), err)
+	}
 	l, err := p.List(ctx, m.App, false)
 	if err != nil {
 		return err
@@ -101,7 +106,7 @@ func (p *Place) Commit(ctx context.Context, m *snapset.Manifest) error {
 	if !slices.ContainsFunc(members, func(s driver.Snapshot) bool { return !s.Sealed }) {
 		return nil // by an earlier call
 	}
-	if err := p.Store.Write(m); err != nil {
+	if err := errors.Join(p.Store.SweepSet(id), p.Store.Write(m)); err != nil {
 		return err
 	}
 	for _, r := range p.Receivers {
@@ -114,12 +119,18 @@ func (p *Place) Commit(ctx context.Context, m *snapset.Manifest) error {
 		if len(its) == 0 {
 			continue
 		}
+		fault.Point("before seal of a replica")
 		if err := r.Seal(ctx, string(m.Consistency), its...); err != nil {
 			return err
 		}
+		fault.Point("after seal of a replica")
 	}
 	return nil
 }
+
+// manifestLimit is how many bytes a manifest may have. It lies on the host's own disk, not in the place, and a client that means
+// harm shall not be able to fill that with a few sets.
+func manifestLimit(members int) int { return 64<<10 + 4<<10*members }
 
 // whole compares what is there of a set with what its manifest names.
 func whole(members []driver.Snapshot, m *snapset.Manifest) error {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -104,9 +105,11 @@ func (r *run) transfer(ctx context.Context, t Transfer) (Sent, error) {
 	if err := g.Wait(); err != nil {
 		return Sent{}, err
 	}
+	fault.Point("before commit of a replica")
 	if err := r.dst.Commit(ctx, t.Set.Manifest); err != nil {
 		return Sent{}, fmt.Errorf("commit: %w", err)
 	}
+	fault.Point("after commit of a replica")
 	if err := r.keep(ctx, t.Set); err != nil {
 		return Sent{}, err
 	}
@@ -127,7 +130,9 @@ func (r *run) pin(ctx context.Context, set snapset.Set) error {
 		}
 		s, err := r.source(m.Dataset.Kind)
 		if err == nil {
+			fault.Point("before pin of a base")
 			err = s.Pin(ctx, m, driver.Base(r.opt.Target))
+			fault.Point("after pin of a base")
 		}
 		if err != nil {
 			return fmt.Errorf("keep %s as the next base: %w", m.Name, err)
@@ -149,7 +154,9 @@ func (r *run) keep(ctx context.Context, set snapset.Set) error {
 		}
 		s, err := r.source(m.Dataset.Kind)
 		if err == nil {
+			fault.Point("before unpin of a base")
 			err = s.Unpin(ctx, m, driver.Base(r.opt.Target))
+			fault.Point("after unpin of a base")
 		}
 		if err != nil && !errors.Is(err, driver.ErrNotFound) {
 			failed = append(failed, fmt.Errorf("let the base %s go: %w", m.Name, err))
@@ -210,7 +217,9 @@ func (r *run) send(ctx context.Context, step Step) (streamed, error) {
 	if step.Base != nil {
 		req.Base = step.Base.GUID
 	}
+	fault.Point("before a stream")
 	_, received := r.dst.Receive(ctx, req, pr)
+	fault.Point("after a stream")
 	_ = pr.CloseWithError(cmp.Or(received, io.ErrClosedPipe)) // so that Send ends too
 	if received != nil {
 		cancel()

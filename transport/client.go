@@ -185,7 +185,7 @@ func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (ans
 	return a, nil
 }
 
-// stopping is a body that ends when nobody wants more of it.
+// stopping is a body that ends when nobody wants more of it. How a Read ends that waited then, says nothing of the body.
 type stopping struct {
 	io.Reader
 	stop *atomic.Bool
@@ -196,7 +196,7 @@ func (s stopping) Read(p []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	n, err := s.Reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !s.stop.Load() {
 		err = bodyError{err}
 	}
 	return n, err

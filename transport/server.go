@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 	"github.com/volsnap/volsnap/replicate"
 )
 
@@ -26,7 +27,10 @@ const requestsAtOnce = 16
 // Serve answers one client until it goes, or ctx ends, and returns after every request that was under way has ended. That the
 // client goes is no error.
 func Serve(ctx context.Context, place *replicate.Place, grant Grant, conn io.ReadWriteCloser) (err error) {
-	if err := preamble(conn); err != nil {
+	heard := context.AfterFunc(ctx, func() { _ = conn.Close() }) // it may say nothing at all
+	err = preamble(conn)
+	heard()
+	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	session, err := yamux.Server(conn, muxConfig())
@@ -72,6 +76,7 @@ func serveOne(ctx context.Context, place *replicate.Place, grant Grant, s net.Co
 		zerolog.Ctx(ctx).Warn().Err(err).Str("request", req.Op).Msg("refused or failed")
 		a = answerOf(err)
 	}
+	fault.Point("before an answer")
 	if err := writeMessage(s, a); err != nil {
 		zerolog.Ctx(ctx).Debug().Err(err).Str("request", req.Op).Msg("nobody takes the answer")
 	}

@@ -58,8 +58,10 @@ func readGreeting(r io.Reader) error {
 	got := make([]byte, len(greeting))
 	n, err := io.ReadFull(r, got)
 	switch {
+	case errors.Is(err, io.EOF) && n == 0:
+		return fmt.Errorf("%w: it said nothing", ErrNotVolsnap)
 	case err != nil && n == 0:
-		return fmt.Errorf("%w: it said nothing: %w", ErrNotVolsnap, err)
+		return err // which says why, as that of ssh does
 	case err != nil || string(got[:len(magic)]) != magic:
 		return fmt.Errorf("%w: it began with %q", ErrNotVolsnap, got[:n])
 	case string(got) != greeting:

@@ -96,6 +96,12 @@ func TestFailures(t *testing.T) {
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), "and why") {
 			t.Errorf("%v, want %v", err, want)
 		}
+		nothingYet, w := io.Pipe() // as of a storage that has yet to begin
+		_, err = c.Receive(t.Context(), driver.ReceiveRequest{Snapshot: member(1, 1)}, nothingYet)
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "and why") {
+			t.Errorf("before the stream began: %v, want %v", err, want)
+		}
+		_ = w.Close() // never fails
 	}
 	s.fail = nil
 	mine := errors.New("the disk of the source is gone")
@@ -121,6 +127,23 @@ type neverending struct{}
 func (neverending) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+// A server that is asked to end does, also while its client has not said a word.
+func TestSilentClient(t *testing.T) {
+	_, far := pair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- transport.Serve(ctx, &replicate.Place{}, transport.Grant{}, far) }()
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it still waits")
+	}
 }
 
 // A connection that breaks, at whatever byte, leaves nothing that counts.

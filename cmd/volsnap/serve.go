@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"path/filepath"
 	"regexp"
 	"time"
@@ -61,7 +60,7 @@ func (p *program) serve(c *cli.Context) error {
 	}
 	log := zerolog.Ctx(c.Context).With().Str("client", client).Logger()
 	ctx := log.WithContext(c.Context)
-	err = transport.Serve(ctx, place, transport.Grant{}, stdio{p.stdin, p.stdout})
+	err = transport.Serve(ctx, place, transport.Grant{}, newStdio(p.stdin, p.stdout))
 	if keep == nil || ctx.Err() != nil {
 		return err
 	}
@@ -87,24 +86,4 @@ func pruning(c *cli.Context) (*retention.Policy, time.Duration, error) {
 		return nil, 0, usagef("--keep: %w", err)
 	}
 	return &keep, floor, nil
-}
-
-// stdio is standard input and output as one connection.
-type stdio struct {
-	in  io.Reader
-	out io.Writer
-}
-
-func (s stdio) Read(p []byte) (int, error)  { return s.in.Read(p) }
-func (s stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
-
-// Close closes both, as far as they can be.
-func (s stdio) Close() error {
-	var errs []error
-	for _, one := range []any{s.in, s.out} {
-		if c, ok := one.(io.Closer); ok {
-			errs = append(errs, c.Close())
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -157,6 +157,9 @@ func TestRemainsAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	touch(t, subvolume(t, filepath.Join(key, "receiving-"+left)), "half")
+	arrived := filepath.Base(mustList(t, into(t, place))[0].Name)
+	touch(t, key, "receiving-"+arrived+".spool") // it was killed between the replica and its removal
+	broken := touch(t, key, "receiving-"+left+".spool")
 	mine := mkdir(t, key, "receiving-volsnap-ccn-20261121T040000.123Z")
 	subvolume(t, filepath.Join(key, "receiving-mine"))
 	if got := mustList(t, into(t, place)); len(got) != 1 {
@@ -165,8 +168,8 @@ func TestRemainsAreRemoved(t *testing.T) {
 	if _, err := into(t, place).Receive(t.Context(), other, strings.NewReader("bad")); !errors.Is(err, driver.ErrBadStream) {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Remove(mine), dennwc.DeleteSubVolume(filepath.Join(key, "receiving-mine"))); err != nil {
-		t.Errorf("what is not ours is gone: %v", err)
+	if err := errors.Join(os.Remove(mine), os.Remove(broken), dennwc.DeleteSubVolume(filepath.Join(key, "receiving-mine"))); err != nil {
+		t.Errorf("what is not ours, or can go on, is gone: %v", err)
 	}
 	if diff := cmp.Diff(kept, names(t, place)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)

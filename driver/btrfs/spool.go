@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // spoolExt ends the name of a spool, after the name of the subvolume that is being received.
@@ -223,10 +224,12 @@ func (s *spool) take() {
 	binary.LittleEndian.PutUint32(s.buf, uint32(n))
 	copy(s.buf[4:], own[:])
 	copy(s.buf[4+sha256.Size:], s.sum.Sum(nil))
+	fault.Point("before write of a spooled chunk")
 	if _, err := s.f.Write(s.buf[:chunkHeader+n]); err != nil {
 		s.err = err
 		return
 	}
+	fault.Point("after write of a spooled chunk")
 	s.size, s.left = s.size+int64(n), data
 }
 
@@ -235,5 +238,6 @@ func (s *spool) end(broke bool) error {
 	if broke && s.size+s.old > 0 {
 		return errors.Join(s.f.Sync(), s.f.Close(), s.dir.Sync())
 	}
+	fault.Point("before removal of a spool")
 	return errors.Join(s.f.Close(), remove(s.dir, s.name))
 }

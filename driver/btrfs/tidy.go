@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,8 +36,9 @@ func (a *arrival) tidy() error {
 	return err
 }
 
-// sweepReplicas removes what killed processes left in a directory of replicas: subvolumes that were being received, and then
-// records without a snapshot. It does nothing while another process receives there. The store is locked.
+// sweepReplicas removes what killed processes left in a directory of replicas: subvolumes that were being received, what was
+// kept of streams whose replica is there, and then records without a snapshot. It does nothing while another process receives
+// there. The store is locked.
 func sweepReplicas(dir *os.File) error {
 	alone, err := tryLock(dir, unix.LOCK_EX)
 	if err != nil || !alone {
@@ -55,11 +57,24 @@ func sweepReplicas(dir *os.File) error {
 		if !strings.HasPrefix(name, stagingPrefix) {
 			continue
 		}
-		if err := destroyStaging(dir, name); err != nil {
+		if err := errors.Join(removeArrived(dir, name, names), destroyStaging(dir, name)); err != nil {
 			return err
 		}
 	}
 	return sweep(dir)
+}
+
+// removeArrived removes a spool whose replica is among the names: its process was killed between the two, and nobody will ask
+// for it.
+func removeArrived(dir *os.File, name string, names []string) error {
+	replica, isSpool := strings.CutSuffix(strings.TrimPrefix(name, stagingPrefix), spoolExt)
+	if !isSpool || !slices.Contains(names, replica) {
+		return nil
+	}
+	if _, err := driver.ParseName(replica); err != nil {
+		return nil
+	}
+	return remove(dir, name)
 }
 
 // destroyStaging destroys a subvolume that was being received; what else has such a name is left alone.
