@@ -51,8 +51,12 @@ func (h *Health) judge(maxAge time.Duration) {
 	}
 	for _, s := range h.Faulty {
 		mend := "see `volsnap show " + string(s.ID) + "`; `volsnap delete " + string(s.ID) + "` removes its good members; what is damaged is yours to look at and remove"
-		if s.LeftOver {
+		switch {
+		case s.LeftOver:
 			mend = "the next run removes it"
+		case s.Lacks():
+			mend = "bring back what it lies on: import the pool, mount the file system, see `volsnap show " + string(s.ID) + "`. It counts again then. " +
+				"Only when that is gone for good, `volsnap delete " + string(s.ID) + "` removes the members that are left"
 		}
 		h.problem(driver.Warning, string(s.ID), "is not complete: "+strings.Join(s.Manifest.Faults, "; "), mend)
 	}

@@ -26,7 +26,7 @@ func TestKilledAfterEachEffect(t *testing.T) {
 				t.Fatal(err)
 			}
 			n.storage.KillAt(effect)
-			_, err := n.Run(t.Context(), n.app)
+			_, err := n.Run(t.Context(), n.app, "")
 			done = !n.storage.Killed()
 			if !done && !errors.Is(err, driverfake.ErrKilled) {
 				t.Errorf("run: %v; want it to die", err)
@@ -35,7 +35,7 @@ func TestKilledAfterEachEffect(t *testing.T) {
 			if !n.has(first) || !n.has(third) {
 				t.Errorf("right after the kill: %q; the pinned %s or the newest %s is gone", n.ids(), first, third)
 			}
-			r, err := n.Run(t.Context(), n.app)
+			r, err := n.Run(t.Context(), n.app, "")
 			if err != nil || !r.OK {
 				t.Errorf("next run: %+v, %v", r, err)
 			}
@@ -65,7 +65,7 @@ func TestEachCallFails(t *testing.T) {
 	probe.take()
 	probe.take()
 	before := len(probe.storage.Calls())
-	if _, err := probe.Run(t.Context(), probe.app); err != nil {
+	if _, err := probe.Run(t.Context(), probe.app, ""); err != nil {
 		t.Fatal(err)
 	}
 	calls := probe.storage.Calls()[before:]
@@ -78,7 +78,7 @@ func TestEachCallFails(t *testing.T) {
 			n := newNode(t)
 			kept := []driver.SetID{n.take(), n.take(), n.take()}
 			n.storage.Fault(call.Method, nth, boom)
-			r, err := n.Run(t.Context(), n.app)
+			r, err := n.Run(t.Context(), n.app, "")
 			if r.OK != (err == nil) || err != nil && r.Error == "" {
 				t.Errorf("report %+v does not agree with error %v", r, err)
 			}
@@ -91,7 +91,7 @@ func TestEachCallFails(t *testing.T) {
 				t.Errorf("lost a set: %q of %q", n.ids(), kept)
 			}
 			n.storage.Restart()
-			if _, err := n.Run(t.Context(), n.app); err != nil {
+			if _, err := n.Run(t.Context(), n.app, ""); err != nil {
 				t.Errorf("next run: %v", err)
 			}
 			n.sound()

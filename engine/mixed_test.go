@@ -144,7 +144,7 @@ func TestMixedKilledAfterEachEffect(t *testing.T) {
 					return nil
 				})
 				dies.KillAt(points)
-				_, err := n.Run(t.Context(), n.app)
+				_, err := n.Run(t.Context(), n.app, "")
 				if done = !dies.Killed(); !done && err == nil {
 					t.Error("the run did not notice")
 				}
@@ -153,7 +153,7 @@ func TestMixedKilledAfterEachEffect(t *testing.T) {
 				if !n.has(newest) {
 					t.Errorf("right after: %q, the newest %s is gone", n.ids(), newest)
 				}
-				if r, err := n.Run(t.Context(), n.app); err != nil || !r.OK {
+				if r, err := n.Run(t.Context(), n.app, ""); err != nil || !r.OK {
 					t.Errorf("next run: %+v, %v", r, err)
 				}
 				n.sound()
@@ -175,7 +175,7 @@ func TestOtherStorageIsInTrouble(t *testing.T) {
 	for i := range 9 {
 		other.Fault("Snapshots", i+1, errors.New("pool is suspended"))
 	}
-	r, err := n.Run(t.Context(), n.app)
+	r, err := n.Run(t.Context(), n.app, "")
 	if err == nil || !strings.Contains(err.Error(), "suspended") || r.OK || r.Set == "" {
 		t.Errorf("run: %+v, %v", r, err)
 	}

@@ -164,14 +164,14 @@ func TestLastSetOfAnotherPlaceStays(t *testing.T) {
 	good := []driver.SetID{n.take(), n.take()}
 	n.storage.RemoveDataset(driver.Dataset{Kind: driverfake.Kind, Name: below}) // unmounted
 	n.storage.AddDataset(filepath.Dir(below))
-	if _, err := n.Run(t.Context(), n.app); !errors.Is(err, engine.ErrRefused) {
+	if _, err := n.Run(t.Context(), n.app, ""); !errors.Is(err, engine.ErrRefused) {
 		t.Fatalf("with an empty directory: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(below, "somebody"), nil, 0o600); err != nil { // as Docker does
 		t.Fatal(err)
 	}
 	for range 4 {
-		if _, err := n.Run(t.Context(), n.app); err != nil {
+		if _, err := n.Run(t.Context(), n.app, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
@@ -18,11 +19,12 @@ import (
 // Replicas is how a place keeps the sets of its client. What the client says of itself decides nothing here: periods are
 // counted by when sets arrived.
 type Replicas struct {
-	Place *replicate.Place
-	Keep  retention.Policy
-	Floor time.Duration // what arrived less than this long ago stays, whatever the policy says
-	Zone  *time.Location
-	Now   func() time.Time
+	Place   *replicate.Place
+	Keep    retention.Policy
+	Floor   time.Duration // what arrived less than this long ago stays, whatever the policy says
+	Trusted bool          // the client is this host: periods are counted by when sets were taken
+	Zone    *time.Location
+	Now     func() time.Time
 }
 
 // floodSets is how many sets of one app may arrive within a day. More of them could be meant to crowd out the older ones.
@@ -31,7 +33,40 @@ const floodSets = 200
 // Prune removes the sets of each app that the policy does not keep, and what is left of sets that never arrived as a whole
 // and were overtaken. It returns what is gone. ErrCareful: of an app nothing was removed.
 func (r Replicas) Prune(ctx context.Context) (removed []driver.SetID, err error) {
-	l, err := r.Place.List(ctx, "", true)
+	byApp, err := r.sets(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for app, sets := range byApp {
+		gone, err := r.remove(ctx, r.plan(app, sets, false), sets)
+		for _, s := range gone {
+			removed = append(removed, s.ID)
+		}
+		errs = append(errs, err)
+	}
+	slices.Sort(removed)
+	return removed, errors.Join(errs...)
+}
+
+// PlanApp tells what PruneApp would do. unusual lets a large share of the sets go.
+func (r Replicas) PlanApp(ctx context.Context, app string, unusual bool) (PrunePlan, error) {
+	byApp, err := r.sets(ctx, app)
+	return r.plan(app, byApp[app], unusual), err
+}
+
+// PruneApp is Prune of one app.
+func (r Replicas) PruneApp(ctx context.Context, app string, unusual bool) (removed []snapset.Set, err error) {
+	byApp, err := r.sets(ctx, app)
+	if err != nil {
+		return nil, err
+	}
+	return r.remove(ctx, r.plan(app, byApp[app], unusual), byApp[app])
+}
+
+// sets lists what there is afresh, of one app or of all.
+func (r Replicas) sets(ctx context.Context, app string) (map[string][]snapset.Set, error) {
+	l, err := r.Place.List(ctx, app, true)
 	if err != nil {
 		return nil, fmt.Errorf("prune replicas: %w: %w", ErrCareful, err)
 	}
@@ -39,72 +74,83 @@ func (r Replicas) Prune(ctx context.Context) (removed []driver.SetID, err error)
 	for _, s := range l.Sets() {
 		byApp[s.ID.App()] = append(byApp[s.ID.App()], s)
 	}
-	var errs []error
-	for app, sets := range byApp {
-		gone, why := r.plan(sets)
-		if why != "" {
-			errs = append(errs, fmt.Errorf("prune replicas of %s: %w: %s", app, ErrCareful, why))
-			continue
-		}
-		for _, s := range gone {
-			if err := r.destroy(ctx, s); err != nil {
-				errs = append(errs, fmt.Errorf("prune replica %s: %w", s.ID, err))
-				continue
-			}
-			removed = append(removed, s.ID)
-			zerolog.Ctx(ctx).Info().Str("set", string(s.ID)).Msg("pruned a replica")
-		}
-	}
-	slices.Sort(removed)
-	return removed, errors.Join(errs...)
+	return byApp, nil
 }
 
-// plan is what goes of the sets of one app, or why nothing does.
-func (r Replicas) plan(sets []snapset.Set) (gone []snapset.Set, why string) {
+// plan is what becomes of the complete sets of one app.
+func (r Replicas) plan(app string, sets []snapset.Set, unusual bool) PrunePlan {
 	now := r.Now()
-	arrived := map[driver.SetID]time.Time{}
+	byID := map[string]snapset.Set{}
 	var items []retention.Item
 	var newest time.Time
 	flood := 0
 	for _, s := range sets {
-		arrived[s.ID] = arrival(s)
 		if !s.Complete {
 			continue
 		}
 		it := itemOf(s)
-		it.Time = arrived[s.ID]
-		if it.Time.After(now.Add(-r.Floor)) {
+		at := arrival(s)
+		if !r.Trusted {
+			it.Time = at
+		}
+		if at.After(now.Add(-r.Floor)) {
 			it.Uses = append(it.Uses, "arrived less than "+retention.FormatDuration(r.Floor)+" ago")
 		}
-		if it.Time.After(now.Add(-24 * time.Hour)) {
+		if at.After(now.Add(-24 * time.Hour)) {
 			flood++
 		}
 		if it.Time.After(newest) {
 			newest = it.Time
 		}
-		items = append(items, it)
+		byID[it.ID], items = s, append(items, it)
 	}
-	verdicts := r.Keep.Apply(items, r.Zone)
-	goes := map[string]bool{}
-	for _, v := range verdicts {
-		goes[v.Item.ID] = !v.Keep
+	p := PrunePlan{App: app}
+	for _, v := range r.Keep.Apply(items, r.Zone) {
+		p.Verdicts = append(p.Verdicts, Verdict{Set: byID[v.Item.ID], Keep: v.Keep, Reasons: v.Reasons})
 	}
+	gone := len(p.Removals())
+	switch {
+	case gone == 0:
+	case now.Add(clockSlack).Before(newest):
+		p.Refused = fmt.Sprintf("the clock says %s, but there is a set of %s", now.UTC().Format(time.RFC3339), newest.UTC().Format(time.RFC3339))
+	case flood > floodSets && !r.Trusted:
+		p.Refused = fmt.Sprintf("%d sets arrived within a day, which is an unusual number: look at the client before they crowd out older ones", flood)
+	case !unusual && gone > usualRemoval && 2*gone > len(items):
+		p.Refused = fmt.Sprintf("%d of %d sets would go, which is an unusual share", gone, len(items))
+	}
+	return p
+}
+
+// remove carries a plan out, and removes what never arrived as a whole and was overtaken by a set that did.
+func (r Replicas) remove(ctx context.Context, p PrunePlan, sets []snapset.Set) (removed []snapset.Set, err error) {
+	if p.Refused != "" {
+		return nil, fmt.Errorf("prune replicas of %s: %w: %s", p.App, ErrCareful, p.Refused)
+	}
+	var errs []error
+	for _, s := range append(p.Removals(), r.overtaken(sets)...) {
+		if err := r.destroy(ctx, s); err != nil {
+			errs = append(errs, fmt.Errorf("prune replica %s: %w", s.ID, err))
+			continue
+		}
+		removed = append(removed, s)
+		zerolog.Ctx(ctx).Info().Str("set", string(s.ID)).Msg("pruned a replica")
+	}
+	return removed, errors.Join(errs...)
+}
+
+func (r Replicas) overtaken(sets []snapset.Set) (left []snapset.Set) {
+	var newest time.Time
 	for _, s := range sets {
-		overtaken := s.LeftOver && arrived[s.ID].Before(newest) && arrived[s.ID].Before(now.Add(-r.Floor))
-		if s.Complete && goes[string(s.ID)] || overtaken {
-			gone = append(gone, s)
+		if at := arrival(s); s.Complete && at.After(newest) {
+			newest = at
 		}
 	}
-	switch {
-	case len(gone) == 0:
-	case now.Add(clockSlack).Before(newest):
-		return nil, fmt.Sprintf("the clock says %s, but a set arrived at %s", now.UTC().Format(time.RFC3339), newest.UTC().Format(time.RFC3339))
-	case flood > floodSets:
-		return nil, fmt.Sprintf("%d sets arrived within a day, which is an unusual number: look at the client before they crowd out older ones", flood)
-	case len(gone) > usualRemoval && 2*len(gone) > len(sets):
-		return nil, fmt.Sprintf("%d of %d sets would go, which is an unusual share", len(gone), len(sets))
+	for _, s := range sets {
+		if at := arrival(s); s.LeftOver && at.Before(newest) && at.Before(r.Now().Add(-r.Floor)) {
+			left = append(left, s)
+		}
 	}
-	return gone, ""
+	return left
 }
 
 // arrival is when the last member of a set arrived.
@@ -139,4 +185,14 @@ func (r Replicas) destroy(ctx context.Context, s snapset.Set) error {
 		return err
 	}
 	return each(func(to driver.Receiver, its []driver.Snapshot) error { return to.Destroy(ctx, its...) })
+}
+
+// PruneReplicas prunes one app at a target of this host, and keeps other runs off the app meanwhile: one of them may be
+// sending what builds on what would go.
+func (e *Engine) PruneReplicas(ctx context.Context, app App, there Replicas, unusual bool) (removed []snapset.Set, err error) {
+	err = e.locked(ctx, app.Name, func(*state.Lock) error {
+		removed, err = there.PruneApp(ctx, app.Name, unusual)
+		return err
+	})
+	return removed, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/time/rate"
 
@@ -34,6 +35,9 @@ var ErrNoTarget = errors.New("no such target")
 // Replicate sends what the app's targets lack. One that fails keeps no other from its turn. only names the one that is
 // meant; empty: all.
 func (e *Engine) Replicate(ctx context.Context, app App, only string) (reports []report.Replication, err error) {
+	if only != "" && !slices.ContainsFunc(app.Targets, func(t Target) bool { return t.Name == only }) {
+		return nil, fmt.Errorf("%s of %s: %w", only, app.Name, ErrNoTarget)
+	}
 	err = e.locked(ctx, app.Name, func(*state.Lock) error {
 		reports, err = e.replicate(ctx, app, only)
 		return err
@@ -55,9 +59,6 @@ func (e *Engine) replicate(ctx context.Context, app App, only string) ([]report.
 		}
 		r.OK = err == nil
 		reports = append(reports, r)
-	}
-	if len(reports) == 0 && only != "" {
-		return nil, fmt.Errorf("%s of %s: %w", only, app.Name, ErrNoTarget)
 	}
 	return reports, errors.Join(errs...)
 }

@@ -85,7 +85,7 @@ func (p *pair) bases() []driver.SetID {
 func (p *pair) run() report.Run {
 	p.t.Helper()
 	p.write()
-	r, err := p.Run(p.t.Context(), p.app)
+	r, err := p.Run(p.t.Context(), p.app, "")
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestBaseStaysWhileTheTargetIsAway(t *testing.T) {
 	p.down = errors.New("no route to host")
 	for range 5 {
 		p.write()
-		r, err := p.Run(t.Context(), p.app)
+		r, err := p.Run(t.Context(), p.app, "")
 		if err == nil || r.Set == "" || r.Replicated[0].OK || r.Replicated[0].Error == "" || len(r.Replicated[0].Sets) != 0 {
 			t.Fatalf("%+v, %v", r, err)
 		}
@@ -192,7 +192,7 @@ func TestReplicationKilledAfterEachEffect(t *testing.T) {
 				case "target":
 					p.place.KillAt(effect)
 				}
-				_, err := p.Run(t.Context(), p.app)
+				_, err := p.Run(t.Context(), p.app, "")
 				done = !p.storage.Killed() && !p.place.Killed()
 				if !done && err == nil && side == "source" {
 					t.Error("the run that died said that all was well")
@@ -246,7 +246,7 @@ func TestEachCallAtTheTargetFails(t *testing.T) {
 			p.run()
 			p.write()
 			p.place.Fault(call.Method, nth, boom)
-			r, err := p.Run(t.Context(), p.app)
+			r, err := p.Run(t.Context(), p.app, "")
 			if !errors.Is(err, boom) || r.Set == "" || r.OK || r.Replicated[0].OK {
 				t.Errorf("%+v, %v", r, err)
 			}
@@ -276,7 +276,7 @@ func TestResumes(t *testing.T) {
 	var cut atomic.Int64
 	p.app.Targets[0].Open = func(context.Context) (engine.Link, error) { return cutLink{link{p.target}, &cut}, nil }
 	cut.Store(3000)
-	if _, err := p.Run(t.Context(), p.app); err == nil {
+	if _, err := p.Run(t.Context(), p.app, ""); err == nil {
 		t.Fatal("nothing broke")
 	}
 	p.restart()

@@ -15,8 +15,8 @@ import (
 
 // Run does all stages for one app: take a set, replicate, prune. Nothing is sent or pruned when no set could be taken; a
 // target that fails keeps nothing from being pruned, but for its base. The report is complete also when there is an error, and
-// says the same.
-func (e *Engine) Run(ctx context.Context, app App) (report.Run, error) {
+// says the same. only names the target that is meant; empty: all.
+func (e *Engine) Run(ctx context.Context, app App, only string) (report.Run, error) {
 	r := report.Run{App: app.Name, Started: e.Now().UTC(), Replicated: []report.Replication{}, Removed: []string{}}
 	begin := time.Now()
 	err := e.locked(ctx, app.Name, func(lock *state.Lock) error {
@@ -25,7 +25,7 @@ func (e *Engine) Run(ctx context.Context, app App) (report.Run, error) {
 			return err
 		}
 		r.Set, r.Consistency, r.PauseMS = string(m.ID), string(m.Consistency), m.PauseMS
-		replicated, err := e.replicate(ctx, app, "")
+		replicated, err := e.replicate(ctx, app, only)
 		r.Replicated = append(r.Replicated, replicated...)
 		removed, pruneErr := e.prune(ctx, app, false)
 		for _, s := range removed {

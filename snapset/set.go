@@ -30,6 +30,18 @@ type Set struct {
 	LeftOver  bool // not complete because a run or a destroy of ours did not end
 }
 
+// Lacks reports whether members are missing, as while a pool is not imported or a file system not mounted.
+func (s Set) Lacks() bool {
+	if s.Complete || s.LeftOver || len(s.Snapshots) == 0 {
+		return false
+	}
+	seen := map[int]bool{}
+	for _, m := range s.Snapshots {
+		seen[m.Member] = true
+	}
+	return len(seen) < s.Snapshots[0].Of
+}
+
 // Assemble groups a listing into sets, oldest first. Recorded manifests may be missing.
 func Assemble(snaps []driver.Snapshot, recorded map[driver.SetID]*Manifest) []Set {
 	byID := map[driver.SetID][]driver.Snapshot{}

@@ -3,6 +3,7 @@ package snapset_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,27 @@ func TestClass(t *testing.T) {
 		}
 		if got := tt.in.Proof(1, 2); got != tt.early {
 			t.Errorf("%+v: proof when earlier %q, want %q", tt.in, got, tt.early)
+		}
+	}
+}
+
+// A set of which a part is away is told from one that is damaged.
+func TestLacks(t *testing.T) {
+	whole := []driver.Snapshot{member(1, 2), member(2, 2)}
+	recorded := map[driver.SetID]*snapset.Manifest{id: snapset.Assemble(whole, nil)[0].Manifest}
+	damaged := member(2, 2)
+	damaged.Fault = "is writable"
+	unsealed := member(2, 2)
+	unsealed.Sealed = false
+	for name, tt := range map[string]struct {
+		snaps []driver.Snapshot
+		want  bool
+	}{
+		"whole": {whole, false}, "one is away": {whole[:1], true}, "one is damaged": {[]driver.Snapshot{whole[0], damaged}, false},
+		"left over": {[]driver.Snapshot{unsealed}, false},
+	} {
+		if got := snapset.Assemble(slices.Clone(tt.snaps), recorded)[0].Lacks(); got != tt.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

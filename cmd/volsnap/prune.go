@@ -9,14 +9,16 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/snapset"
 )
 
 func (p *program) pruneCommand() *cli.Command {
 	return &cli.Command{
-		Name: "prune", Usage: "remove the sets that the policy does not keep", ArgsUsage: "[APP...]",
+		Name: "prune", Usage: "remove the sets that the policy does not keep, here or at a target of this host", ArgsUsage: "[APP...]",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "print which sets would go and why the others stay, and stop"},
 			&cli.BoolFlag{Name: "yes", Usage: "remove them even if they are an unusual share of all"},
+			&cli.StringFlag{Name: "target", Usage: "at this `TARGET`, which has to be one of this host; a backup server prunes by itself"},
 			jsonFlag,
 		},
 		Action: p.prune,
@@ -46,10 +48,17 @@ func (p *program) prune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	replicas, err := h.replicasAt(c, apps)
+	if err != nil {
+		return err
+	}
 	out := []pruneJSON{}
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
-			one, err := h.pruneApp(ctx, app, c.Bool("dry-run"), c.Bool("yes"))
+			if replicas != nil && !hasTarget(app, c.String("target")) {
+				return nil
+			}
+			one, err := h.pruneApp(ctx, app, replicas, c.Bool("dry-run"), c.Bool("yes"))
 			if err != nil {
 				one.Error = printable(err)
 			}
@@ -63,9 +72,41 @@ func (p *program) prune(c *cli.Context) error {
 	return errors.Join(err, p.printPrune(out))
 }
 
-func (h *host) pruneApp(ctx context.Context, app engine.App, dryRun, unusual bool) (pruneJSON, error) {
+// replicasAt is the place of the target that was asked for, with the policy left to be filled in; nil if none was.
+func (h *host) replicasAt(c *cli.Context, apps []engine.App) (*engine.Replicas, error) {
+	if !c.IsSet("target") {
+		return nil, nil
+	}
+	name, err := h.onlyTarget(c, apps)
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.targetNamed(name)
+	if err != nil {
+		return nil, err
+	}
+	if t.SSH != "" {
+		return nil, usagef("%q is a backup server: it prunes by its own policy (`volsnap serve --keep`), and takes no orders", name)
+	}
+	place, err := placeOf(t.Into, t.Resume, h.links.manifests(t))
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Replicas{Place: place, Trusted: true, Zone: h.engine.Zone, Now: h.engine.Now}, nil
+}
+
+// pruneApp prunes one app, here or at a target.
+func (h *host) pruneApp(ctx context.Context, app engine.App, at *engine.Replicas, dryRun, unusual bool) (pruneJSON, error) {
 	one := pruneJSON{App: app.Name, DryRun: dryRun, Kept: []keptJSON{}, Removed: []string{}}
-	plan, err := h.engine.PlanPrune(ctx, app, unusual)
+	planOf := func() (engine.PrunePlan, error) { return h.engine.PlanPrune(ctx, app, unusual) }
+	carryOut := func() ([]snapset.Set, error) { return h.engine.Prune(ctx, app, unusual) }
+	if at != nil {
+		there := *at
+		there.Keep = app.Keep
+		planOf = func() (engine.PrunePlan, error) { return there.PlanApp(ctx, app.Name, unusual) }
+		carryOut = func() ([]snapset.Set, error) { return h.engine.PruneReplicas(ctx, app, there, unusual) }
+	}
+	plan, err := planOf()
 	if err != nil {
 		return one, err
 	}
@@ -77,7 +118,7 @@ func (h *host) pruneApp(ctx context.Context, app engine.App, dryRun, unusual boo
 	one.Refused = plan.Refused
 	gone := plan.Removals()
 	if !dryRun {
-		gone, err = h.engine.Prune(ctx, app, unusual)
+		gone, err = carryOut()
 	}
 	for _, s := range gone {
 		one.Removed = append(one.Removed, string(s.ID))

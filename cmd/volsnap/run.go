@@ -17,7 +17,7 @@ import (
 func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "take a set, then prune by policy; for the nightly timer", ArgsUsage: "[APP...]",
-		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop; see also volsnap prune --dry-run"}, jsonFlag},
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop; see also volsnap prune --dry-run"}, targetFlag, jsonFlag},
 		Action: p.run,
 	}
 }
@@ -32,6 +32,12 @@ func (p *program) run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	only := ""
+	if c.IsSet("target") {
+		if only, err = h.onlyTarget(c, apps); err != nil {
+			return err
+		}
+	}
 	if c.Bool("dry-run") {
 		return p.plan(c, h)
 	}
@@ -41,7 +47,7 @@ func (p *program) run(c *cli.Context) error {
 	reports := []report.Run{}
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
-			r, err := h.engine.Run(ctx, app)
+			r, err := h.engine.Run(ctx, app, only)
 			if r.Set != "" && slices.ContainsFunc(r.Replicated, func(to report.Replication) bool { return !to.OK }) {
 				err = partlyError{err} // the set was taken
 			}

@@ -55,7 +55,7 @@ func (l *links) to(ctx context.Context, t config.Target) (engine.Link, error) {
 
 func (l *links) dial(ctx context.Context, t config.Target) (engine.Link, func() error, error) {
 	if t.SSH == "" {
-		place, err := placeOf(t.Into, t.Resume, filepath.Join(l.state, "targets", t.Name))
+		place, err := placeOf(t.Into, t.Resume, l.manifests(t))
 		return local{place}, func() error { return nil }, err
 	}
 	// The connection outlives the request that opened it; it ends by Close.
@@ -69,6 +69,9 @@ func (l *links) dial(ctx context.Context, t config.Target) (engine.Link, func() 
 	}
 	return client, client.Close, nil
 }
+
+// manifests is where those of a target on this host are kept.
+func (l *links) manifests(t config.Target) string { return filepath.Join(l.state, "targets", t.Name) }
 
 // Close ends all connections.
 func (l *links) Close() error {
