@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +17,16 @@ import (
 )
 
 // step brings the kernel's pool and LVM's into step, if a killed lvcreate left them out of it, so that nobody finds out in a
-// pause. origin is a volume of the pool: LVM does what is left to do in it when that is refreshed.
-func step(ctx context.Context, vg, pool, origin string) error {
+// pause. all was listed a moment ago. origin is a volume of the pool: LVM does what is left to do in it when that is refreshed.
+func step(ctx context.Context, all []lv, vg, pool, origin string) error {
+	reached, err := transaction(ctx, deviceName(vg, pool)+"-tpool")
+	if err != nil {
+		return err
+	}
+	now := strconv.FormatUint(reached, 10)
+	if slices.ContainsFunc(all, func(v lv) bool { return v.VG == vg && v.Name == pool && v.Order == now }) {
+		return nil // as nearly always
+	}
 	ahead, err := settle(ctx, vg, pool)
 	if err != nil || !ahead {
 		return err

@@ -56,7 +56,7 @@ func prepare(ctx context.Context, req driver.Request) (*group, error) {
 			return nil, fmt.Errorf("%s: %w", it.Dataset, err)
 		}
 	}
-	if err := step(ctx, g.vg, g.pool, g.members[0].origin.Name); err != nil {
+	if err := step(ctx, all, g.vg, g.pool, g.members[0].origin.Name); err != nil {
 		return nil, err
 	}
 	pool, err := readPool(ctx, g.vg, g.pool)
