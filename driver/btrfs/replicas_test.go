@@ -108,26 +108,34 @@ func receiver(t testing.TB, into *btrfs.Replicas, req driver.ReceiveRequest, o b
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestReceiver$")
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), receiveInto+"="+into.Dir(), receiveWhat+"="+string(text), fmt.Sprintf("%s=%t", receiveKeep, o.Resume))
 	cmd.Stderr = os.Stderr
 	return cmd
 }
 
-// TestReceiver is the process that KillReceive and others kill.
-func TestReceiver(t *testing.T) {
+// TestMain can also be the process that KillReceive and others kill.
+func TestMain(m *testing.M) {
 	dir := os.Getenv(receiveInto)
 	if dir == "" {
-		t.Skip("of KillReceive")
+		os.Exit(m.Run())
 	}
+	if err := receive(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func receive(dir string) error {
 	var req driver.ReceiveRequest
 	if err := json.Unmarshal([]byte(os.Getenv(receiveWhat)), &req); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	r := open(t, dir, btrfs.Options{Resume: os.Getenv(receiveKeep) == "true"})
-	if _, err := r.Receive(context.Background(), req, os.Stdin); err != nil {
-		t.Fatal(err)
+	r, err := btrfs.Into(dir, btrfs.Options{Resume: os.Getenv(receiveKeep) == "true"})
+	if err == nil {
+		_, err = r.Receive(context.Background(), req, os.Stdin)
 	}
+	return err
 }
 
 // send is a whole stream.
