@@ -171,6 +171,9 @@ func TestAnyFault(t *testing.T) {
 				}
 				return ctx.Err()
 			})
+			if errors.Is(err, quiesce.ErrStillFrozen) {
+				return // Docker hung for longer than Frozen tries: it says so, the journal stays, and the dead-man goes on
+			}
 			if diff := cmp.Diff([]string{"theirs"}, f.paused()); diff != "" {
 				t.Errorf("paused afterwards, error %v (-want +got):\n%s", err, diff)
 			}
