@@ -33,6 +33,7 @@ type pair struct {
 	notes   string             // a file that is another's, too
 	tally   map[string]*counts // by the kind of what happened
 	hit     map[string]int     // kills, by the point's name
+	bare    map[string]bool    // records without a snapshot that were there at the last look
 
 	// Bytes on the line when nothing happens.
 	first  int64 // for a set that is sent as a whole
