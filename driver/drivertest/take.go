@@ -154,7 +154,7 @@ var takeCases = []testCase{
 	}},
 	{"many at once", func(s *suite) {
 		var all []driver.Dataset
-		for i := range 12 {
+		for i := range 20 {
 			all = append(all, s.dataset("many "+strconv.Itoa(i), strconv.Itoa(i)))
 		}
 		made := s.take(s.set(), all...)
