@@ -7,7 +7,8 @@
 //
 // # Locks
 //
-// One lock an app (LockApp), in the run directory. What is frozen is noted there too: see package quiesce.
+// One lock an app (LockApp), in the run directory. What is frozen is noted there too: see package quiesce. What a stream is being
+// made of is kept from being destroyed by Uses.
 package state
 
 import (
