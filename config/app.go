@@ -26,29 +26,52 @@ func apps(v value, targets []string) []App {
 }
 
 func app(name string, v value, targets []string) App {
-	f := v.fields("project", "volumes", "freeze", "keep", "replicate")
+	f := v.fields("project", "volumes", "freeze", "keep", "replicate", "source")
 	a := App{Name: name, Freeze: defaultFreeze()}
 	project, hasProject := f.get("project")
 	if hasProject {
 		a.Project, _ = project.name("a Compose project", "myapp", projectPattern, maxName)
 	}
 	vols, hasVolumes := f.get("volumes")
+	freeze, hasFreeze := f.get("freeze")
+	to, hasTarget := f.get("replicate")
+	source, isElsewhere := f.get("source")
 	switch {
+	case isElsewhere && (hasProject || hasVolumes || hasFreeze):
+		v.fail("has source beside project, volumes or freeze: its sets are taken there, by the configuration of that host")
+	case isElsewhere && !hasTarget:
+		v.fail("has source, and no target: say in replicate where its sets go to")
+	case isElsewhere:
+		a.Source, a.Freeze = source.source(), Freeze{}
 	case hasVolumes:
 		a.Volumes = volumes(vols, hasProject)
 	case !hasProject && f.ok:
 		v.fail("has neither project nor volumes: name the Compose project whose volumes are meant, or list them")
 	}
-	if freeze, ok := f.get("freeze"); ok {
+	if hasFreeze {
 		a.Freeze = readFreeze(freeze)
 	}
 	if keep, ok := f.get("keep"); ok {
 		a.Keep = readKeep(keep)
 	}
-	if to, ok := f.get("replicate"); ok {
+	if hasTarget {
 		a.Replicate = replication(to, targets)
 	}
 	return a
+}
+
+func (v value) source() *Source {
+	f := v.fields("ssh", "identity")
+	s := &Source{}
+	if dest, ok := f.get("ssh"); ok {
+		s.SSH = dest.destination()
+	} else if f.ok {
+		v.fail("has no ssh: want the host that has the sets, such as root@node1.example.org")
+	}
+	if identity, ok := f.get("identity"); ok {
+		s.Identity, _ = identity.path()
+	}
+	return s
 }
 
 func volumes(v value, hasProject bool) []Volume {

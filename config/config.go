@@ -40,6 +40,14 @@ type App struct {
 	Keep    retention.Policy
 	// Replicate are the targets that the app's sets are sent to.
 	Replicate []Replication
+	// Source is where the app's sets are taken, if not on this host: then it has neither project, volumes nor freeze.
+	Source *Source
+}
+
+// Source is a host that sets are fetched from.
+type Source struct {
+	SSH      string // as ssh(1) takes a destination
+	Identity string // absolute path of a private key; empty: what ssh uses by itself
 }
 
 // Volume is a Docker volume by its name or a host path; exactly one of the two is set. An app whose Volumes are empty has a

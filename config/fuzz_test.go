@@ -76,7 +76,8 @@ func audit(t *testing.T, c *config.Config) {
 		check(driver.ValidApp(a.Name) && !apps[a.Name], "app name")
 		apps[a.Name] = true
 		check(a.Project == "" || dockerName.MatchString(a.Project), "project")
-		check(a.Project != "" || len(a.Volumes) > 0, "no volumes")
+		check((a.Project != "" || len(a.Volumes) > 0) == (a.Source == nil), "volumes")
+		check(a.Source == nil || a.Source.SSH != "" && len(a.Replicate) > 0, "source")
 		names := map[string]bool{}
 		for _, v := range a.Volumes {
 			check((v.Volume == "") != (v.Path == ""), "volume and path")
@@ -92,8 +93,10 @@ func audit(t *testing.T, c *config.Config) {
 		}
 		again, err := retention.ParseKeep(a.Keep.String())
 		check(err == nil && again == a.Keep, "keep")
-		check(a.Freeze.Limit >= 1e8 && a.Freeze.Limit <= 600e9, "limit")
-		check(a.Freeze.StepsGiven || len(a.Freeze.Steps) == 1, "default steps")
+		if a.Source == nil {
+			check(a.Freeze.Limit >= 1e8 && a.Freeze.Limit <= 600e9, "limit")
+			check(a.Freeze.StepsGiven || len(a.Freeze.Steps) == 1, "default steps")
+		}
 		for _, s := range a.Freeze.Steps {
 			auditStep(t, s)
 		}

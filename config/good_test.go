@@ -16,6 +16,15 @@ import (
 const day = 24 * time.Hour
 
 var good = map[string]config.Config{
+	"source.yaml": {
+		Version: 1, StateDir: "/var/lib/volsnap", RunDir: "/run/volsnap",
+		Apps: []config.App{{
+			Name: "ccn", Source: &config.Source{SSH: "root@node1.example.org", Identity: "/etc/volsnap/id_ed25519"},
+			Keep:      retention.Policy{Daily: 30, Monthly: 24},
+			Replicate: []config.Replication{{Target: "replicas"}},
+		}},
+		Targets: []config.Target{{Name: "replicas", Into: []config.Into{{Kind: "zfs", Where: "tank/replicas/node1"}}}},
+	},
 	"ccn.yaml": {
 		Version: 1, StateDir: "/var/lib/volsnap", RunDir: "/run/volsnap", Metrics: "/var/lib/prometheus/node-exporter/volsnap.prom",
 		Apps: []config.App{{

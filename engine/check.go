@@ -86,6 +86,9 @@ func (e *Engine) judgeFreeze(ctx context.Context, h *Health) error {
 
 // Check finds everything that could make a run of app fail, or make it useless. It changes nothing.
 func (e *Engine) Check(ctx context.Context, app App) ([]Problem, error) {
+	if app.Origin != nil {
+		return e.checkFetched(ctx, app), nil
+	}
 	var found []Problem
 	plan, err := e.Plan(ctx, app)
 	if err != nil {
@@ -107,13 +110,18 @@ func (e *Engine) Check(ctx context.Context, app App) ([]Problem, error) {
 		}
 	}
 	found = append(found, e.checkTargets(ctx, app)...)
-	if app.Keep == (retention.Policy{}) {
-		found = append(found, problem(driver.Warning, app.Name, "`keep` has no rule: every set is kept, and the pool fills up in time", "add rules, for example keep: {daily: 7, weekly: 4}"))
-	}
+	found = append(found, checkKeep(app)...)
 	if len(found) == 0 {
 		found = append(found, problem(Good, app.Name, fmt.Sprintf("%d volumes in %d datasets, sets will be %s", len(plan.Members), len(plan.items), plan.Consistency), ""))
 	}
 	return found, nil
+}
+
+func checkKeep(app App) []Problem {
+	if app.Keep != (retention.Policy{}) {
+		return nil
+	}
+	return []Problem{problem(driver.Warning, app.Name, "`keep` has no rule: every set is kept, and the pool fills up in time", "add rules, for example keep: {daily: 7, weekly: 4}")}
 }
 
 func problem(level driver.Level, about, what, mend string) Problem {

@@ -36,6 +36,7 @@ var (
 	ErrCareful  = errors.New("nothing was removed")  // pruning stopped before it began
 	ErrUnlisted = errors.New("not all snapshots of this host could be listed")
 	ErrPinned   = errors.New("pinned") //
+	ErrFetched  = errors.New("its sets are taken on another host")
 )
 
 // App is what is kept recoverable, as configured.
@@ -46,6 +47,7 @@ type App struct {
 	Freeze  Freeze
 	Keep    retention.Policy
 	Targets []Target // that its sets are sent to
+	Origin  Origin   // of its sets; nil: this host
 }
 
 // Freeze says how the app's writers are brought to hold still.

@@ -12,6 +12,7 @@ import (
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/report"
+	"github.com/volsnap/volsnap/snapset"
 )
 
 // Target is where the sets of an app are sent to.
@@ -20,6 +21,18 @@ type Target struct {
 	SkipIntermediate bool                                // of the sets that it lacks, the newest alone is sent
 	Bandwidth        int64                               // bytes a second; 0: no limit
 	Open             func(context.Context) (Link, error) // the same one for every app, as long as it lasts
+	Here             func() (Replicas, error)            // what it keeps, Keep not set; nil for a backup server, which prunes by itself
+}
+
+// Origin is the way to another host, on which the sets of an app are taken.
+type Origin func(context.Context) (Fetched, error) // the same one for every app, as long as it lasts
+
+// Fetched is a host from which sets are fetched. Whoever made the Origin closes it.
+type Fetched interface {
+	// List tells what there is of an app, with the manifests.
+	List(ctx context.Context, app string) (replicate.Listing, error)
+	// Source is one of its storages.
+	Source(kind string) replicate.Source
 }
 
 // Link is the way to a target. Whoever made Open closes it.
@@ -66,9 +79,9 @@ func (e *Engine) replicate(ctx context.Context, app App, only string) ([]report.
 func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.Replication, err error) {
 	r = report.Replication{App: app.Name, Target: t.Name, Started: e.Now().UTC(), Sets: []report.Sent{}}
 	e.stage(fmt.Sprintf("replicating %s to %s", app.Name, t.Name))
-	sets, err := e.Sets(ctx, app.Name) // afresh: what a target is about to lack is decided by it
+	from, err := e.from(ctx, app) // afresh: what a target is about to lack is decided by it
 	if err != nil {
-		return r, fmt.Errorf("%w: %w", ErrUnlisted, err)
+		return r, err
 	}
 	link, err := t.Open(ctx)
 	if err != nil {
@@ -78,11 +91,11 @@ func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.R
 	if requests == 0 {
 		connections = 0 // it was opened for this
 	}
-	opt := replicate.Options{Target: t.Name, Order: replicate.Order{SkipIntermediate: t.SkipIntermediate}}
+	opt := replicate.Options{Target: from.place(t.Name), Order: replicate.Order{SkipIntermediate: t.SkipIntermediate}}
 	if t.Bandwidth > 0 {
 		opt.Bandwidth = rate.NewLimiter(rate.Limit(t.Bandwidth), int(min(t.Bandwidth, maxBurst)))
 	}
-	done, err := replicate.Run(ctx, e.sources(), sets, link, app.Name, opt)
+	done, err := replicate.Run(ctx, from.sources, from.sets, link, app.Name, opt)
 	r.Newest = string(done.Newest)
 	for _, s := range done.Sent {
 		r.Sets = append(r.Sets, report.Sent{
@@ -94,6 +107,51 @@ func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.R
 }
 
 const maxBurst = 1 << 20 // bytes that go at once, however long the line was idle
+
+// from is what there is to be sent of an app.
+type from struct {
+	sets    []snapset.Set
+	sources []replicate.Source
+	client  string // who we are to the host that it is fetched from
+}
+
+// place is the name as whose base a set is kept where it was taken.
+func (f from) place(target string) string {
+	if f.client == "" {
+		return target
+	}
+	return replicate.BaseAt(f.client, target)
+}
+
+func (e *Engine) from(ctx context.Context, app App) (from, error) {
+	if app.Origin == nil {
+		sets, err := e.Sets(ctx, app.Name)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrUnlisted, err)
+		}
+		return from{sets: sets, sources: e.sources()}, err
+	}
+	host, err := app.Origin(ctx)
+	if err != nil {
+		return from{}, fmt.Errorf("source: %w", err)
+	}
+	l, err := host.List(ctx, app.Name)
+	if err != nil {
+		return from{}, fmt.Errorf("source: %w", err)
+	}
+	if l.Client == "" {
+		return from{}, errors.New("source: it does not say whom it takes us for, and so could keep no base")
+	}
+	f := from{sets: l.Sets(), client: l.Client}
+	var kinds []string
+	for _, s := range l.Snapshots {
+		if !slices.Contains(kinds, s.Dataset.Kind) {
+			kinds = append(kinds, s.Dataset.Kind)
+			f.sources = append(f.sources, host.Source(s.Dataset.Kind))
+		}
+	}
+	return f, nil
+}
 
 // sources are the drivers whose snapshots can be sent.
 func (e *Engine) sources() []replicate.Source {

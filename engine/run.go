@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -13,13 +14,16 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// Run does all stages for one app: take a set, replicate, prune. Nothing is sent or pruned when no set could be taken; a
+// Run does all stages for one app: take a set, replicate, prune; for one whose sets are taken on another host, without the first. Nothing is sent or pruned when no set could be taken; a
 // target that fails keeps nothing from being pruned, but for its base. The report is complete also when there is an error, and
 // says the same. only names the target that is meant; empty: all.
 func (e *Engine) Run(ctx context.Context, app App, only string) (report.Run, error) {
 	r := report.Run{App: app.Name, Started: e.Now().UTC(), Replicated: []report.Replication{}, Removed: []string{}}
 	begin := time.Now()
 	err := e.locked(ctx, app.Name, func(lock *state.Lock) error {
+		if app.Origin != nil {
+			return e.fetch(ctx, app, only, &r)
+		}
 		m, err := e.snapshot(ctx, app, TakeOptions{}, lock)
 		if err != nil {
 			return err
@@ -33,12 +37,39 @@ func (e *Engine) Run(ctx context.Context, app App, only string) (report.Run, err
 		}
 		return errors.Join(err, pruneErr)
 	})
-	err = errors.Join(err, e.sum(ctx, &r))
+	if app.Origin == nil {
+		err = errors.Join(err, e.sum(ctx, &r))
+	}
 	r.OK, r.TookMS = err == nil, milliseconds(time.Since(begin))
 	if err != nil {
 		r.Error = err.Error()
 	}
 	return r, err
+}
+
+// fetch is Run for an app whose sets are taken on another host: they are fetched, and pruned where they are kept on this one.
+func (e *Engine) fetch(ctx context.Context, app App, only string, r *report.Run) error {
+	replicated, err := e.replicate(ctx, app, only)
+	r.Replicated = append(r.Replicated, replicated...)
+	errs := []error{err}
+	for _, t := range app.Targets {
+		if t.Here == nil || only != "" && t.Name != only {
+			continue
+		}
+		there, err := t.Here()
+		if err == nil {
+			there.Keep = app.Keep
+			var removed []snapset.Set
+			removed, err = there.PruneApp(ctx, app.Name, false)
+			for _, s := range removed {
+				r.Removed = append(r.Removed, string(s.ID))
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("prune at %s: %w", t.Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // sum counts what there is afterwards.

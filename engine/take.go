@@ -36,6 +36,9 @@ func (e *Engine) Snapshot(ctx context.Context, app App, opt TakeOptions) (m *sna
 }
 
 func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *state.Lock) (*snapset.Manifest, error) {
+	if app.Origin != nil {
+		return nil, fmt.Errorf("take a set of %s: %w: %w", app.Name, ErrRefused, ErrFetched)
+	}
 	e.stage("planning " + app.Name)
 	plan, err := e.Plan(ctx, app)
 	if err != nil {

@@ -65,6 +65,22 @@ func (p *Place) Receive(ctx context.Context, req driver.ReceiveRequest, r io.Rea
 	return to.Receive(ctx, req, r)
 }
 
+// Send is driver.Sender's: whoever sent replicas may have them back.
+func (p *Place) Send(ctx context.Context, req driver.SendRequest, w io.Writer) error {
+	if err := checkMember(req.Snapshot); err != nil {
+		return err
+	}
+	at, err := p.receiver(req.Snapshot.Dataset.Kind)
+	if err != nil {
+		return err
+	}
+	from, can := at.(driver.Sender)
+	if !can {
+		return fmt.Errorf("replicas of %q cannot be sent from here: %w", at.Kind(), driver.ErrNotSupported)
+	}
+	return from.Send(ctx, req, w)
+}
+
 func checkMember(s driver.Snapshot) error {
 	if _, err := driver.ParseSetID(string(s.Set)); err != nil {
 		return err

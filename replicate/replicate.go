@@ -36,6 +36,7 @@ type Listing struct {
 	Partials  []driver.Partial                   `json:"partials"`
 	Formats   map[string][]string                `json:"formats"` // driver.Receiver.Formats by kind; a kind that is missing cannot be received
 	Manifests map[driver.SetID]*snapset.Manifest `json:"manifests,omitempty"`
+	Client    string                             `json:"client,omitempty"` // who the peer takes us for; of an Origin alone
 }
 
 // Target is a place that sets are sent to. Its methods may be called concurrently.
@@ -50,9 +51,10 @@ type Target interface {
 	Commit(ctx context.Context, m *snapset.Manifest) error
 }
 
-// Source is what the streams come from: the drivers of this host.
+// Source is what the streams come from: a storage of this host, or of the one that they are fetched from.
 type Source interface {
-	driver.Sender
+	// Send is driver.Sender's.
+	Send(ctx context.Context, req driver.SendRequest, w io.Writer) error
 	Kind() string
 	Pin(ctx context.Context, s driver.Snapshot, reason string) error
 	Unpin(ctx context.Context, s driver.Snapshot, reason string) error

@@ -50,24 +50,40 @@ func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, 
 	if err != nil {
 		return out, fmt.Errorf("list what is there: %w", err)
 	}
-	r := &run{sources: map[string]Source{}, pinned: map[string]driver.Snapshot{}, dst: dst, formats: there.Formats, opt: opt}
+	r := &run{
+		sources: map[string]Source{}, pinned: map[string]driver.Snapshot{}, index: map[driver.SetID]int{},
+		arrived: map[driver.SetID]bool{}, dst: dst, formats: there.Formats, opt: opt,
+	}
 	for _, s := range sources {
 		r.sources[s.Kind()] = s
 	}
-	for _, set := range sets {
+	here := map[string]bool{}
+	for _, s := range there.Snapshots {
+		here[s.GUID] = true
+	}
+	for i, set := range sets {
+		r.index[set.ID] = i
 		for _, m := range set.Snapshots {
 			if m.Fault == "" && slices.Contains(m.Pins, driver.Base(opt.Target)) {
 				r.pinned[m.GUID] = m
 			}
+			if here[m.GUID] {
+				r.arrived[set.ID] = true
+			}
 		}
 	}
+	transfers := Steps(sets, there, opt.Order)
 	if at := Common(sets, there); at >= 0 {
 		out.Newest = sets[at].ID
 		if err := r.keep(ctx, sets[at]); err != nil {
 			return out, err
 		}
+	} else if len(transfers) > 0 {
+		if err := r.letGo(ctx, transfers[0].Set.ID); err != nil {
+			return out, err
+		}
 	}
-	for _, t := range Steps(sets, there, opt.Order) {
+	for _, t := range transfers {
 		one, err := r.transfer(ctx, t)
 		if err != nil {
 			return out, fmt.Errorf("send %s: %w", t.Set.ID, err)
@@ -81,6 +97,8 @@ func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, 
 type run struct {
 	sources map[string]Source
 	pinned  map[string]driver.Snapshot // what is kept for this target, by GUID
+	index   map[driver.SetID]int       // of the sets, by age
+	arrived map[driver.SetID]bool      // of which the target has members, and has committed none that is newer
 	dst     Target
 	formats map[string][]string
 	opt     Options
@@ -142,14 +160,25 @@ func (r *run) pin(ctx context.Context, set snapset.Set) error {
 	return nil
 }
 
-// keep makes a set that the target has committed the only one that is kept for it.
+// keep makes a set that the target has committed the one that is kept for it, with what has arrived of newer ones.
 func (r *run) keep(ctx context.Context, set snapset.Set) error {
 	if err := r.pin(ctx, set); err != nil {
 		return err
 	}
+	for id := range r.arrived {
+		if r.index[id] <= r.index[set.ID] {
+			delete(r.arrived, id)
+		}
+	}
+	return r.letGo(ctx, set.ID)
+}
+
+// letGo lets go what is kept for this target, but for one set, and for those of which members have arrived: where replicas are
+// one line, the next stream can build on nothing else.
+func (r *run) letGo(ctx context.Context, but driver.SetID) error {
 	var failed []error
 	for guid, m := range r.pinned {
-		if m.Set == set.ID {
+		if m.Set == but || r.arrived[m.Set] {
 			continue
 		}
 		s, err := r.source(m.Dataset.Kind)

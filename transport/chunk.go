@@ -41,6 +41,15 @@ func (c *chunkWriter) flush() error {
 	return err
 }
 
+// chunkAbort is the length of a chunk that says that the body has no end, and that the answer follows, which says why.
+const chunkAbort = 1<<32 - 1
+
+// abort gives a body up.
+func (c *chunkWriter) abort() error {
+	_, err := c.w.Write(binary.BigEndian.AppendUint32(nil, chunkAbort))
+	return err
+}
+
 // finish writes what is left, and the end.
 func (c *chunkWriter) finish() error {
 	if len(c.buf) > chunkHead {
@@ -51,10 +60,13 @@ func (c *chunkWriter) finish() error {
 	return c.flush()
 }
 
-// errBroken is a body without an end. It is none of the errors that a decoder takes for an end.
-var errBroken = errors.New("the stream broke off")
+// A body without an end. These are none of the errors that a decoder takes for an end.
+var (
+	errBroken  = errors.New("the stream broke off")
+	errGivenUp = errors.New("the stream was given up")
+)
 
-// chunkReader reads a body: io.EOF after its end, errBroken if it has none.
+// chunkReader reads a body: io.EOF after its end, errBroken or errGivenUp if it has none.
 type chunkReader struct {
 	r    io.Reader
 	left uint32
@@ -71,6 +83,10 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 			return 0, cutOff(err)
 		}
 		c.left = binary.BigEndian.Uint32(head[:])
+		if c.left == chunkAbort {
+			c.left = 0
+			return 0, errGivenUp
+		}
 		if c.left > chunkSize {
 			return 0, fmt.Errorf("%w: a chunk of %d bytes", ErrProtocol, c.left)
 		}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/replicate"
@@ -117,14 +117,11 @@ func (c *Client) Commit(ctx context.Context, m *snapset.Manifest) error {
 
 // MayDestroy asks for what a backup server has to refuse to its client, and tells whether it does not.
 func (c *Client) MayDestroy(ctx context.Context) (bool, error) {
-	_, err := c.ask(ctx, request{Op: opDestroy, Kind: "none"}, nil)
-	switch {
-	case errors.Is(err, ErrForbidden):
+	_, err := c.ask(ctx, request{Op: opDestroy}, nil)
+	if errors.Is(err, ErrForbidden) {
 		return false, nil
-	case err == nil, errors.Is(err, driver.ErrNotSupported): // there is nothing of that kind; but the right was there
-		return true, nil
 	}
-	return false, err
+	return err == nil, err
 }
 
 // ask makes one request, with a body if there is one, and waits for the answer.
@@ -141,9 +138,17 @@ func (c *Client) ask(ctx context.Context, req request, body io.Reader) (answer, 
 	return a, a.err()
 }
 
-func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (answer, error) {
+// begin makes a request, unless ctx has ended.
+func (c *Client) begin(ctx context.Context) (net.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c.requests.Add(1)
-	s, err := c.session.OpenStream()
+	return c.session.Open()
+}
+
+func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (answer, error) {
+	s, err := c.begin(ctx)
 	if err != nil {
 		return answer{}, err
 	}
@@ -171,7 +176,12 @@ func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (ans
 	if c, ok := body.(io.Closer); ok {
 		_ = c.Close() // lets a Read that waits return
 	}
-	sent := <-sending
+	var sent error
+	select {
+	case sent = <-sending:
+	case <-ctx.Done(): // and a Read may go on behind us
+		return answer{}, ctx.Err()
+	}
 	switch {
 	case sent == nil:
 		return a, err
@@ -217,17 +227,8 @@ func readAnswer(r io.Reader) (answer, error) {
 
 // sendBody copies a body, compressed. A body that cannot be read to its end has none on the other side either.
 func sendBody(w io.Writer, body io.Reader) error {
-	chunks := newChunkWriter(w)
-	z, err := zstd.NewWriter(chunks, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(windowSize))
-	if err != nil {
+	return compress(newChunkWriter(w), func(z io.Writer) error {
+		_, err := io.Copy(z, body)
 		return err
-	}
-	if _, err := io.Copy(z, body); err != nil {
-		z.Reset(io.Discard)
-		return errors.Join(err, z.Close())
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	return chunks.finish()
+	})
 }

@@ -15,8 +15,6 @@ import (
 
 	"github.com/hashicorp/yamux"
 	"github.com/klauspost/compress/zstd"
-
-	"github.com/volsnap/volsnap/transport"
 )
 
 // hostile speaks the protocol by hand.
@@ -46,14 +44,24 @@ func newHostile(t *testing.T, conn net.Conn) *hostile {
 // say sends bytes as one request and ends it; the answer is what comes back, "" if nothing does.
 func (h *hostile) say(request []byte) (answer string, failed bool) {
 	h.t.Helper()
+	return h.speak(request, true)
+}
+
+// speak is say, and may leave the request open, as who waits for a stream does.
+func (h *hostile) speak(request []byte, end bool) (answer string, failed bool) {
+	h.t.Helper()
 	s, err := h.session.OpenStream()
 	if err != nil {
 		h.t.Fatalf("the connection is gone: %v", err)
 	}
 	_ = s.SetDeadline(time.Now().Add(20 * time.Second))
 	_, _ = s.Write(request) // it may be refused before it is read
-	_ = s.Close()
+	if end {
+		_ = s.Close()
+	}
+	defer func() { _ = s.Close() }()
 	text, err := io.ReadAll(s)
+	text = bytes.TrimPrefix(text, []byte{0xff, 0xff, 0xff, 0xff}) // a body that was given up
 	if err != nil {
 		h.t.Errorf("no end of the answer: %v", err)
 	}
@@ -140,6 +148,9 @@ func TestHostileClient(t *testing.T) {
 		"unseal":                           frame(`{"op":"unseal","kind":"fake","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
 		"seal":                             frame(`{"op":"seal","kind":"fake","class":"atomic","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
 		"pin":                              frame(`{"op":"pin","kind":"fake","reason":"r","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
+		"pin of an own set":                frame(`{"op":"pin","origin":true,"reason":"base of target x/y","snapshot":{"GUID":"b"}}`),
+		"sets of the host":                 frame(`{"op":"list","origin":true,"app":"ccn"}`),
+		"commit at the source":             frame(`{"op":"commit","origin":true,"manifest":{"id":"` + string(id) + `","app":"ccn"}}`),
 		"unpin":                            frame(`{"op":"unpin","kind":"fake","reason":"r","snapshots":[{"Name":"/place/b","GUID":"b"}]}`),
 		"Destroy in capitals":              frame(`{"OP":"destroy","kind":"fake","snapshots":[{"GUID":"b"}]}`),
 		"commit nothing":                   frame(`{"op":"commit"}`),
@@ -175,7 +186,7 @@ func TestHostileClient(t *testing.T) {
 	}
 	for name, request := range tries {
 		t.Run(name, func(t *testing.T) {
-			s, conn := server(t, transport.Grant{})
+			s, conn := server(t)
 			h := newHostile(t, conn)
 			if answer, failed := h.say(request); !failed {
 				t.Errorf("answered %.200q", answer)
@@ -190,13 +201,33 @@ func TestHostileClient(t *testing.T) {
 	}
 }
 
+// Nothing is sent but what is in the client's own place.
+func TestHostileFetch(t *testing.T) {
+	for name, request := range map[string][]byte{
+		"a stream of the host":   frame(`{"op":"send","origin":true,"send":{"Snapshot":{"Set":"` + string(id) + `","Member":1,"Of":1,"GUID":"b"}}}`),
+		"send nothing":           frame(`{"op":"send"}`),
+		"send what is no member": frame(`{"op":"send","send":{"Snapshot":{"Name":"/etc/shadow"}}}`),
+		"send of another kind":   frame(`{"op":"send","send":{"Snapshot":{"Dataset":{"Kind":"zfs","Name":"tank"},"Set":"` + string(id) + `","Member":1,"Of":1,"GUID":"b"}}}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, conn := server(t)
+			if answer, failed := newHostile(t, conn).speak(request, false); !failed {
+				t.Errorf("answered %.200q", answer)
+			}
+			if got := s.changed(); len(got) != 0 {
+				t.Errorf("changed %v", got)
+			}
+		})
+	}
+}
+
 // What comes before there are requests, and what is no yamux, ends the connection and nothing else.
 func TestHostileGreeting(t *testing.T) {
 	for i, says := range []string{
 		"", "V", "GET / HTTP/1.1\r\n\r\n", "VOLSNAP2", "volsnap1", "VOLSNAP1" + strings.Repeat("\xff", 100), "VOLSNAP1" + strings.Repeat("\x00", 100),
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			s, conn := server(t, transport.Grant{})
+			s, conn := server(t)
 			_, _ = io.WriteString(conn, says) // it may be gone by then
 			if c, ok := conn.(*net.UnixConn); ok {
 				_ = c.CloseWrite()
@@ -214,7 +245,7 @@ func TestHostileGreeting(t *testing.T) {
 
 // Many requests at once are served, some at a time.
 func TestManyRequests(t *testing.T) {
-	s, conn := server(t, transport.Grant{})
+	s, conn := server(t)
 	s.block = make(chan struct{})
 	h := newHostile(t, conn)
 	var streams []*yamux.Stream
@@ -241,7 +272,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(frame(`{"op":"destroy","kind":"fake","snapshots":[{"GUID":"b"}]}`))
 	f.Add(append(frame(`{"op":"receive","receive":{"Snapshot":{"Set":"ccn-20261121T020000.123Z"}}}`), chunks("x", "")...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, conn := server(t, transport.Grant{})
+		s, conn := server(t)
 		h := newHostile(t, conn)
 		_, _ = h.say(data)
 		for _, what := range s.changed() {

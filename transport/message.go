@@ -17,25 +17,24 @@ const (
 	opList    = "list"
 	opReceive = "receive" // with a body
 	opCommit  = "commit"
-	opSeal    = "seal"
-	opUnseal  = "unseal"
-	opDestroy = "destroy"
+	opSend    = "send" // answered with a body
 	opPin     = "pin"
 	opUnpin   = "unpin"
+	opDestroy = "destroy" // is refused to everybody; asked for by `volsnap check`
 )
 
 // request is what a client asks for; which fields are used depends on Op.
 type request struct {
 	Op         string                 `json:"op"`
+	Origin     bool                   `json:"origin,omitempty"` // of the host's own sets, not of the replicas that it keeps
 	App        string                 `json:"app,omitempty"`
 	Manifests  bool                   `json:"manifests,omitempty"`
-	Kind       string                 `json:"kind,omitempty"`
 	Receive    *driver.ReceiveRequest `json:"receive,omitempty"`
+	Send       *driver.SendRequest    `json:"send,omitempty"`
 	Compressed bool                   `json:"compressed,omitempty"` // the body is zstd
 	Manifest   *snapset.Manifest      `json:"manifest,omitempty"`
-	Class      string                 `json:"class,omitempty"`
-	Snapshots  []driver.Snapshot      `json:"snapshots,omitempty"`
-	Reason     string                 `json:"reason,omitempty"`
+	Snapshot   *driver.Snapshot       `json:"snapshot,omitempty"`
+	Reason     string                 `json:"reason,omitempty"` // of a pin
 }
 
 // answer is what comes back.

@@ -8,7 +8,6 @@ import (
 	"net"
 
 	"github.com/hashicorp/yamux"
-	"github.com/klauspost/compress/zstd"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -17,16 +16,17 @@ import (
 	"github.com/volsnap/volsnap/replicate"
 )
 
-// Grant says what a client may do. The zero value lets it list, send, and have sets committed that it has sent as a whole.
-type Grant struct {
-	Change bool // seal, unseal, destroy, pin and unpin as well
+// Served is what a client is served with. What is nil is refused.
+type Served struct {
+	Place  *replicate.Place  // it may list and fetch what it has sent, send, and have sets committed that it has sent as a whole
+	Origin *replicate.Origin // it may list and fetch these, and keep what it needs as bases
 }
 
 const requestsAtOnce = 16
 
 // Serve answers one client until it goes, or ctx ends, and returns after every request that was under way has ended. That the
 // client goes is no error.
-func Serve(ctx context.Context, place *replicate.Place, grant Grant, conn io.ReadWriteCloser) (err error) {
+func Serve(ctx context.Context, what Served, conn io.ReadWriteCloser) (err error) {
 	heard := context.AfterFunc(ctx, func() { _ = conn.Close() }) // it may say nothing at all
 	err = preamble(conn)
 	heard()
@@ -58,19 +58,19 @@ func Serve(ctx context.Context, place *replicate.Place, grant Grant, conn io.Rea
 			return fmt.Errorf("accept a request: %w", err)
 		}
 		g.Go(func() error {
-			serveOne(ctx, place, grant, s)
+			serveOne(ctx, what, s)
 			return nil
 		})
 	}
 }
 
-func serveOne(ctx context.Context, place *replicate.Place, grant Grant, s net.Conn) {
+func serveOne(ctx context.Context, what Served, s net.Conn) {
 	defer func() { _ = s.Close() }() // the answer has been written, or there is nobody to read it
 	var req request
 	err := readMessage(s, requestLimit, &req)
 	var a answer
 	if err == nil {
-		a, err = handle(ctx, place, grant, req, s)
+		a, err = what.handle(ctx, req, s)
 	}
 	if err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Str("request", req.Op).Msg("refused or failed")
@@ -82,25 +82,76 @@ func serveOne(ctx context.Context, place *replicate.Place, grant Grant, s net.Co
 	}
 }
 
-func handle(ctx context.Context, place *replicate.Place, grant Grant, req request, body io.Reader) (answer, error) {
+func (w Served) handle(ctx context.Context, req request, s net.Conn) (answer, error) {
+	switch {
+	case req.Op == opDestroy:
+	case req.Origin && w.Origin != nil:
+		return fromOrigin(ctx, w.Origin, req, s)
+	case !req.Origin && w.Place != nil:
+		return atPlace(ctx, w.Place, req, s)
+	}
+	return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
+}
+
+func atPlace(ctx context.Context, place *replicate.Place, req request, s net.Conn) (answer, error) {
 	switch req.Op {
 	case opList:
 		l, err := place.List(ctx, req.App, req.Manifests)
 		return answer{Listing: &l}, err
 	case opReceive:
-		return receive(ctx, place, req, body)
+		return receive(ctx, place, req, s)
 	case opCommit:
 		if req.Manifest == nil {
 			return answer{}, fmt.Errorf("%w: a commit without a manifest", ErrProtocol)
 		}
 		return answer{}, place.Commit(ctx, req.Manifest)
-	case opSeal, opUnseal, opDestroy, opPin, opUnpin:
-		if !grant.Change {
-			return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
-		}
-		return answer{}, change(ctx, place, req)
+	case opSend:
+		return answer{}, send(ctx, place.Send, req, s)
+	case opPin, opUnpin:
+		return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
 	}
 	return answer{}, fmt.Errorf("%w: no such request: %q", ErrProtocol, req.Op)
+}
+
+func fromOrigin(ctx context.Context, origin *replicate.Origin, req request, s net.Conn) (answer, error) {
+	switch req.Op {
+	case opList:
+		l, err := origin.List(ctx, req.App)
+		return answer{Listing: &l}, err
+	case opSend:
+		return answer{}, send(ctx, origin.Send, req, s)
+	case opPin, opUnpin:
+		if req.Snapshot == nil {
+			return answer{}, fmt.Errorf("%w: %s of nothing", ErrProtocol, req.Op)
+		}
+		if req.Op == opPin {
+			return answer{}, origin.Pin(ctx, *req.Snapshot, req.Reason)
+		}
+		return answer{}, origin.Unpin(ctx, *req.Snapshot, req.Reason)
+	case opReceive, opCommit:
+		return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
+	}
+	return answer{}, fmt.Errorf("%w: no such request: %q", ErrProtocol, req.Op)
+}
+
+// send answers with a stream, until the client closes its end.
+func send(ctx context.Context, from func(context.Context, driver.SendRequest, io.Writer) error, req request, s net.Conn) error {
+	if req.Send == nil {
+		return fmt.Errorf("%w: nothing says what is to be sent", ErrProtocol)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = s.Read(make([]byte, 1)) // returns when the client wants no more, or by the end of the request
+		cancel()
+		_ = s.SetWriteDeadline(past)
+	}()
+	chunks := newChunkWriter(s)
+	err := compress(chunks, func(w io.Writer) error { return from(ctx, *req.Send, w) })
+	if err != nil {
+		return errors.Join(err, chunks.abort())
+	}
+	return nil
 }
 
 func receive(ctx context.Context, place *replicate.Place, req request, body io.Reader) (answer, error) {
@@ -110,7 +161,7 @@ func receive(ctx context.Context, place *replicate.Place, req request, body io.R
 	chunks := &chunkReader{r: body}
 	var r io.Reader = chunks
 	if req.Compressed {
-		z, err := zstd.NewReader(chunks, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(4*windowSize), zstd.WithDecoderMaxWindow(windowSize))
+		z, err := decompressor(chunks)
 		if err != nil {
 			return answer{}, err
 		}
@@ -119,29 +170,4 @@ func receive(ctx context.Context, place *replicate.Place, req request, body io.R
 	}
 	s, err := place.Receive(ctx, *req.Receive, r)
 	return answer{Snapshot: &s}, err
-}
-
-func change(ctx context.Context, place *replicate.Place, req request) error {
-	i := -1
-	for k, r := range place.Receivers {
-		if r.Kind() == req.Kind {
-			i = k
-		}
-	}
-	if i < 0 || len(req.Snapshots) == 0 {
-		return fmt.Errorf("%s of %d snapshots of %q: %w", req.Op, len(req.Snapshots), req.Kind, driver.ErrNotSupported)
-	}
-	r := place.Receivers[i]
-	switch req.Op {
-	case opSeal:
-		return r.Seal(ctx, req.Class, req.Snapshots...)
-	case opUnseal:
-		return r.Unseal(ctx, req.Snapshots...)
-	case opDestroy:
-		return r.Destroy(ctx, req.Snapshots...)
-	case opPin:
-		return r.Pin(ctx, req.Snapshots[0], req.Reason)
-	default:
-		return r.Unpin(ctx, req.Snapshots[0], req.Reason)
-	}
 }

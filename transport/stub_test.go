@@ -5,18 +5,16 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/snapset"
 	"github.com/volsnap/volsnap/transport"
+	"github.com/volsnap/volsnap/transport/transporttest"
 )
 
 // stub is a place in memory that keeps what it is sent, and counts each call that changes something.
@@ -109,36 +107,16 @@ func (s *stub) changed() []string {
 	return slices.Clone(s.changes)
 }
 
-// pair is the two ends of a connection in this process.
-func pair(t *testing.T) (a, b net.Conn) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ends [2]net.Conn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "end")
-		c, err := net.FileConn(f)
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
-		}
-		ends[i] = c
-	}
-	t.Cleanup(func() { _, _ = ends[0].Close(), ends[1].Close() })
-	return ends[0], ends[1]
-}
-
 // server serves a stub, and returns the client's end. The server has to end within a while after the client.
-func server(t *testing.T, grant transport.Grant) (*stub, net.Conn) {
+func server(t *testing.T) (*stub, net.Conn) {
 	t.Helper()
 	s := &stub{content: map[string][]byte{}}
 	place := &replicate.Place{Receivers: []driver.Receiver{s}, Store: snapset.Store{Dir: t.TempDir()}}
-	near, far := pair(t)
+	near, far := transporttest.Pair(t)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = transport.Serve(t.Context(), place, grant, far) // what a hostile client makes of the connection is no failure
+		_ = transport.Serve(t.Context(), transport.Served{Place: place}, far) // what a hostile client makes of the connection is no failure
 	}()
 	t.Cleanup(func() {
 		_ = near.Close()

@@ -1,16 +1,19 @@
-// Package transport is a replicate.Target over a byte stream: Open is the sending side, Serve the receiving one.
+// Package transport is package replicate over a byte stream: what Serve serves at one end, a Client has at the other. Who pushes
+// has a replicate.Target in it, who pulls a replicate.Source.
 //
 // # The protocol
 //
 // Each side first writes the eight bytes of the preamble, which hold the version; nobody waits for an answer. Then the stream
 // carries yamux, whose streams are requests, all opened by the client: a frame with a request as JSON, perhaps a body in
-// chunks, and an answer as JSON. What was sent as a whole ends with a chunk of length zero, so that a connection that broke
-// is never taken for the end.
+// chunks from either side, and an answer as JSON. What was sent as a whole ends with a chunk of length zero, so that a
+// connection that broke is never taken for the end.
 //
 // # Trust
 //
 // Serve believes nothing that it reads: frames have limits, what is named is checked by the place, and what is not granted is
-// refused before anything is looked at. A client cannot name a path, a property or a command; there is no request for one.
+// refused before anything is looked at. A client cannot name a path, a property or a command; there is no request for one, and
+// none that destroys. A Client believes as little: what it is told of snapshots is compared with what it has, and what it
+// fetches is checked as it arrives.
 //
 // # What it costs
 //
@@ -24,13 +27,15 @@ import (
 	"time"
 
 	"github.com/hashicorp/yamux"
+
+	"github.com/volsnap/volsnap/replicate"
 )
 
 // What callers branch on.
 var (
 	ErrNotVolsnap = errors.New("the other side is not `volsnap serve`")
 	ErrVersion    = errors.New("the other side speaks another version of the protocol")
-	ErrForbidden  = errors.New("not granted")
+	ErrForbidden  = replicate.ErrForbidden
 	ErrProtocol   = errors.New("protocol error")
 )
 

@@ -19,11 +19,12 @@ import (
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/snapset"
 	"github.com/volsnap/volsnap/transport"
+	"github.com/volsnap/volsnap/transport/transporttest"
 )
 
-func open(t *testing.T, grant transport.Grant) (*stub, *transport.Client) {
+func open(t *testing.T) (*stub, *transport.Client) {
 	t.Helper()
-	s, conn := server(t, grant)
+	s, conn := server(t)
 	c, err := transport.Open(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func open(t *testing.T, grant transport.Grant) (*stub, *transport.Client) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	s, c := open(t, transport.Grant{})
+	s, c := open(t)
 	random := rand.NewChaCha8([32]byte{1})
 	streams := map[string][]byte{}
 	for k, size := range map[int]int{1: 0, 2: 1, 3: 256 << 10, 4: 5<<20 + 3} {
@@ -88,7 +89,7 @@ func TestRoundTrip(t *testing.T) {
 
 // What goes wrong at one end is what the other end is told, and the connection serves on.
 func TestFailures(t *testing.T) {
-	s, c := open(t, transport.Grant{})
+	s, c := open(t)
 	endless := iotest.OneByteReader(neverending{})
 	for _, want := range []error{driver.ErrDiverged, driver.ErrNoSpace, driver.ErrExists, driver.ErrStale, driver.ErrNotFound, driver.ErrBadStream} {
 		s.fail = errors.Join(want, errors.New("and why"))
@@ -131,10 +132,10 @@ func (neverending) Read(p []byte) (int, error) {
 
 // A server that is asked to end does, also while its client has not said a word.
 func TestSilentClient(t *testing.T) {
-	_, far := pair(t)
+	_, far := transporttest.Pair(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- transport.Serve(ctx, &replicate.Place{}, transport.Grant{}, far) }()
+	go func() { ended <- transport.Serve(ctx, transport.Served{Place: &replicate.Place{}}, far) }()
 	cancel()
 	select {
 	case err := <-ended:
@@ -149,7 +150,7 @@ func TestSilentClient(t *testing.T) {
 // A connection that breaks, at whatever byte, leaves nothing that counts.
 func TestBrokenConnection(t *testing.T) {
 	for _, after := range []int{0, 1, 7, 8, 9, 20, 100, 300, 1000, 100_000, 300_000} {
-		s, conn := server(t, transport.Grant{})
+		s, conn := server(t)
 		c, err := transport.Open(&cut{ReadWriteCloser: conn, left: after})
 		if err == nil {
 			_, err = c.Receive(t.Context(), driver.ReceiveRequest{Snapshot: member(1, 1)}, io.LimitReader(rand.NewChaCha8([32]byte{2}), 1<<20))
@@ -189,7 +190,7 @@ func TestNotVolsnap(t *testing.T) {
 		{"", transport.ErrNotVolsnap},
 		{"VOLSNAP9", transport.ErrVersion},
 	} {
-		near, far := pair(t)
+		near, far := transporttest.Pair(t)
 		if _, err := io.WriteString(far, tt.says); err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,7 @@ func (p *program) planCommand() *cli.Command {
 
 // plan prints the plans of the apps that the arguments name.
 func (p *program) plan(c *cli.Context, h *host) error {
-	apps, err := h.apps(c)
+	apps, err := h.ownApps(c)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/urfave/cli/v2"
 
+	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -44,7 +46,11 @@ func (p *program) prune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	apps, err := h.apps(c)
+	which := h.ownApps
+	if c.IsSet("target") {
+		which = h.apps
+	}
+	apps, err := which(c)
 	if err != nil {
 		return err
 	}
@@ -55,10 +61,16 @@ func (p *program) prune(c *cli.Context) error {
 	out := []pruneJSON{}
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
-			if replicas != nil && !hasTarget(app, c.String("target")) {
-				return nil
+			var there *engine.Replicas
+			if replicas != nil {
+				if !hasTarget(app, c.String("target")) {
+					return nil
+				}
+				if there, err = replicas(app); err != nil {
+					return err
+				}
 			}
-			one, err := h.pruneApp(ctx, app, replicas, c.Bool("dry-run"), c.Bool("yes"))
+			one, err := h.pruneApp(ctx, app, there, c.Bool("dry-run"), c.Bool("yes"))
 			if err != nil {
 				one.Error = printable(err)
 			}
@@ -72,8 +84,8 @@ func (p *program) prune(c *cli.Context) error {
 	return errors.Join(err, p.printPrune(out))
 }
 
-// replicasAt is the place of the target that was asked for, with the policy left to be filled in; nil if none was.
-func (h *host) replicasAt(c *cli.Context, apps []engine.App) (*engine.Replicas, error) {
+// replicasAt is what the target that was asked for keeps of an app; nil if none was asked for.
+func (h *host) replicasAt(c *cli.Context, apps []engine.App) (func(engine.App) (*engine.Replicas, error), error) {
 	if !c.IsSet("target") {
 		return nil, nil
 	}
@@ -88,12 +100,25 @@ func (h *host) replicasAt(c *cli.Context, apps []engine.App) (*engine.Replicas, 
 	if t.SSH != "" {
 		return nil, usagef("%q is a backup server: it prunes by its own policy (`volsnap serve --keep`), and takes no orders", name)
 	}
-	place, err := placeOf(t.Into, t.Resume, h.links.manifests(t))
-	if err != nil {
-		return nil, err
-	}
-	return &engine.Replicas{Place: place, Trusted: true, Zone: h.engine.Zone, Now: h.engine.Now}, nil
+	return func(app engine.App) (*engine.Replicas, error) {
+		there, err := h.replicasIn(t, app.Origin == nil)
+		there.Keep = app.Keep
+		return &there, err
+	}, nil
 }
+
+// replicasIn are those of a target of this host. What another host says of times counts for nothing (own is false).
+func (h *host) replicasIn(t config.Target, own bool) (engine.Replicas, error) {
+	place, err := placeOf(t.Into, t.Resume, h.links.manifests(t))
+	there := engine.Replicas{Place: place, Trusted: own, Zone: h.engine.Zone, Now: h.engine.Now}
+	if !own {
+		there.Floor = fetchedFloor
+	}
+	return there, err
+}
+
+// fetchedFloor is how long a set that was fetched stays at least, as with `volsnap serve`.
+const fetchedFloor = 48 * time.Hour
 
 // pruneApp prunes one app, here or at a target.
 func (h *host) pruneApp(ctx context.Context, app engine.App, at *engine.Replicas, dryRun, unusual bool) (pruneJSON, error) {
@@ -101,10 +126,8 @@ func (h *host) pruneApp(ctx context.Context, app engine.App, at *engine.Replicas
 	planOf := func() (engine.PrunePlan, error) { return h.engine.PlanPrune(ctx, app, unusual) }
 	carryOut := func() ([]snapset.Set, error) { return h.engine.Prune(ctx, app, unusual) }
 	if at != nil {
-		there := *at
-		there.Keep = app.Keep
-		planOf = func() (engine.PrunePlan, error) { return there.PlanApp(ctx, app.Name, unusual) }
-		carryOut = func() ([]snapset.Set, error) { return h.engine.PruneReplicas(ctx, app, there, unusual) }
+		planOf = func() (engine.PrunePlan, error) { return at.PlanApp(ctx, app.Name, unusual) }
+		carryOut = func() ([]snapset.Set, error) { return h.engine.PruneReplicas(ctx, app, *at, unusual) }
 	}
 	plan, err := planOf()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "take a set, then prune by policy; for the nightly timer", ArgsUsage: "[APP...]",
+		Name: "run", Usage: "take a set (or fetch what its source has), replicate it, and prune by policy; for the nightly timer", ArgsUsage: "[APP...]",
 		Flags:  []cli.Flag{&cli.BoolFlag{Name: "dry-run", Usage: "print the plan and stop; see also volsnap prune --dry-run"}, targetFlag, jsonFlag},
 		Action: p.run,
 	}
@@ -52,8 +52,8 @@ func (p *program) run(c *cli.Context) error {
 				err = partlyError{err} // the set was taken
 			}
 			reports = append(reports, r)
-			if !c.Bool("json") && r.Set != "" {
-				err = errors.Join(err, p.printf("%s\n", r.Set))
+			if !c.Bool("json") {
+				err = errors.Join(err, p.printNew(app, r))
 			}
 			if errors.Is(err, state.ErrLocked) {
 				return err // the other run reports
@@ -65,6 +65,28 @@ func (p *program) run(c *cli.Context) error {
 		err = errors.Join(err, p.printJSON(reports))
 	}
 	return errors.Join(err, h.writeMetrics())
+}
+
+// printNew prints the ids of the sets that are new on this host.
+func (p *program) printNew(app engine.App, r report.Run) error {
+	ids := []string{r.Set}
+	if app.Origin != nil {
+		ids = nil
+		for _, to := range r.Replicated {
+			for _, s := range to.Sets {
+				ids = append(ids, s.ID)
+			}
+		}
+	}
+	for _, id := range ids {
+		if id == "" {
+			continue
+		}
+		if err := p.printf("%s\n", id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // writeMetrics renders the last runs of all configured apps, whichever invocation made them.

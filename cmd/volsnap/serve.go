@@ -10,17 +10,21 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/config"
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/retention"
+	"github.com/volsnap/volsnap/snapset"
 	"github.com/volsnap/volsnap/transport"
 )
 
 func (p *program) serveCommand() *cli.Command {
 	return &cli.Command{
-		Name: "serve", Usage: "receive sets on standard input and output; the forced command of a client's ssh key",
+		Name: "serve", Usage: "receive or send sets on standard input and output; the forced command of a client's ssh key",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "client", Usage: "`NAME` of the client whose sets these are"},
 			&cli.StringSliceFlag{Name: "into", Usage: "`KIND:WHERE` its replicas lie, once a kind: btrfs:DIR, zfs:DATASET, lvm:VG/THINPOOL"},
+			&cli.StringSliceFlag{Name: "send", Usage: "`APP` of this host whose sets the client may fetch; may be given several times"},
 			&cli.StringFlag{Name: "keep", Usage: "`POLICY` by which its replicas are pruned after it has gone, such as daily=30,monthly=24"},
 			&cli.StringFlag{Name: "floor", Usage: "what arrived less than this `DURATION` ago stays all the same", Value: defaultFloor},
 			&cli.BoolFlag{Name: "resume", Usage: "spool streams that the storage cannot resume, so that they can"},
@@ -32,20 +36,15 @@ func (p *program) serveCommand() *cli.Command {
 var clientPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
 
 func (p *program) serve(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), needed(c, "client", "into")); err != nil {
+	if err := errors.Join(noArguments(c), needed(c, "client")); err != nil {
 		return err
 	}
 	client := c.String("client")
 	if !clientPattern.MatchString(client) {
 		return usagef(`--client %q: want letters, digits, "_", "." and "-", with a letter or digit first, at most 100`, client)
 	}
-	into, err := config.ParseIntos(c.StringSlice("into"))
-	if err != nil {
-		return usagef("--into %w", err)
-	}
-	keep, floor, err := pruning(c)
-	if err != nil {
-		return err
+	if !c.IsSet("into") && !c.IsSet("send") {
+		return usagef("neither --into nor --send is given: say what the client may do")
 	}
 	state := config.DefaultStateDir
 	if err := override(c, "state-dir", &state); err != nil {
@@ -54,19 +53,66 @@ func (p *program) serve(c *cli.Context) error {
 	if err := ours("state directory", state); err != nil {
 		return err
 	}
-	place, err := placeOf(into, c.Bool("resume"), filepath.Join(state, "replicas", client))
+	place, replicas, err := clientsPlace(c, filepath.Join(state, "replicas", client))
+	if err != nil {
+		return err
+	}
+	origin, err := clientsOrigin(c, client, snapset.Store{Dir: state})
 	if err != nil {
 		return err
 	}
 	log := zerolog.Ctx(c.Context).With().Str("client", client).Logger()
 	ctx := log.WithContext(c.Context)
-	err = transport.Serve(ctx, place, transport.Grant{}, newStdio(p.stdin, p.stdout))
-	if keep == nil || ctx.Err() != nil {
+	err = transport.Serve(ctx, transport.Served{Place: place, Origin: origin}, newStdio(p.stdin, p.stdout))
+	if replicas == nil || ctx.Err() != nil {
 		return err
 	}
-	replicas := engine.Replicas{Place: place, Keep: *keep, Floor: floor, Zone: time.Local, Now: time.Now}
 	_, pruneErr := replicas.Prune(ctx)
 	return errors.Join(err, pruneErr)
+}
+
+// clientsPlace is where the client's replicas lie, and how they are pruned; nil: not at all.
+func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.Replicas, error) {
+	if !c.IsSet("into") {
+		for _, name := range []string{"keep", "floor", "resume"} {
+			if c.IsSet(name) {
+				return nil, nil, usagef("--%s belongs to --into, which is missing", name)
+			}
+		}
+		return nil, nil, nil
+	}
+	into, err := config.ParseIntos(c.StringSlice("into"))
+	if err != nil {
+		return nil, nil, usagef("--into %w", err)
+	}
+	keep, floor, err := pruning(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	place, err := placeOf(into, c.Bool("resume"), manifests)
+	if err != nil || keep == nil {
+		return place, nil, err
+	}
+	return place, &engine.Replicas{Place: place, Keep: *keep, Floor: floor, Zone: time.Local, Now: time.Now}, nil
+}
+
+// clientsOrigin is what the client may fetch of this host; nil: nothing.
+func clientsOrigin(c *cli.Context, client string, manifests snapset.Store) (*replicate.Origin, error) {
+	if !c.IsSet("send") {
+		return nil, nil
+	}
+	o := &replicate.Origin{Store: manifests, Apps: c.StringSlice("send"), Client: client}
+	for _, app := range o.Apps {
+		if !driver.ValidApp(app) {
+			return nil, usagef("--send %q is no name of an app", app)
+		}
+	}
+	for _, d := range drivers() {
+		if src, ok := d.(replicate.OriginSource); ok {
+			o.Sources = append(o.Sources, src)
+		}
+	}
+	return o, nil
 }
 
 // defaultFloor is longer than a night that nobody looked at.

@@ -179,6 +179,27 @@ func (h *host) apps(c *cli.Context) ([]engine.App, error) {
 	return apps, nil
 }
 
+// ownApps are those apps whose sets are taken on this host.
+func (h *host) ownApps(c *cli.Context) ([]engine.App, error) {
+	apps, err := h.apps(c)
+	if err != nil {
+		return nil, err
+	}
+	var own []engine.App
+	for _, a := range apps {
+		switch {
+		case a.Origin == nil:
+			own = append(own, a)
+		case c.NArg() > 0:
+			return nil, usagef("the sets of %q are taken on another host (its `source`); here they can be fetched by `volsnap run` or `volsnap replicate`", a.Name)
+		}
+	}
+	if len(own) == 0 {
+		return nil, usagef("%s has no app whose sets are taken on this host", c.String("config"))
+	}
+	return own, nil
+}
+
 // app is one configured app, by name.
 func (h *host) app(name string) (engine.App, bool) {
 	for _, a := range h.config.Apps {
@@ -191,6 +212,9 @@ func (h *host) app(name string) (engine.App, bool) {
 
 func (h *host) engineApp(a config.App) engine.App {
 	app := engine.App{Name: a.Name, Project: a.Project, Keep: a.Keep, Freeze: engine.Freeze{Limit: a.Freeze.Limit}}
+	if a.Source != nil {
+		app.Origin = h.links.origin(*a.Source)
+	}
 	for _, v := range a.Volumes {
 		app.Volumes = append(app.Volumes, inventory.VolumeSpec{Volume: v.Volume, Path: v.Path, NotOlderThan: v.NotOlderThan})
 	}
@@ -213,6 +237,9 @@ func (h *host) engineApp(a config.App) engine.App {
 			if t.Name == r.Target {
 				to := h.links.target(t)
 				to.SkipIntermediate = r.SkipIntermediate
+				if t.SSH == "" {
+					to.Here = func() (engine.Replicas, error) { return h.replicasIn(t, a.Source == nil) }
+				}
 				app.Targets = append(app.Targets, to)
 			}
 		}

@@ -35,7 +35,7 @@ func (p *program) snapshot(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return p.plan(c, h)
 	}
-	apps, err := h.apps(c)
+	apps, err := h.ownApps(c)
 	if err != nil {
 		return err
 	}

@@ -66,9 +66,12 @@ func (p *program) status(c *cli.Context) ([]statusJSON, error) {
 	}
 	out := []statusJSON{}
 	err = eachApp(c.Context, apps, func(ctx context.Context, app engine.App) error {
-		health, err := h.engine.Health(ctx, app.Name, maxAge)
-		if err != nil {
-			return err
+		health := engine.Health{App: app.Name}
+		if app.Origin == nil {
+			var err error
+			if health, err = h.engine.Health(ctx, app.Name, maxAge); err != nil {
+				return err
+			}
 		}
 		last, err := report.Load(h.state, app.Name)
 		if err != nil {

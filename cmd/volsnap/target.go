@@ -24,6 +24,7 @@ type links struct {
 	state string // the state directory
 	mu    sync.Mutex
 	open  map[string]engine.Link
+	from  map[config.Source]*transport.Client
 	close []func() error
 }
 
@@ -58,16 +59,41 @@ func (l *links) dial(ctx context.Context, t config.Target) (engine.Link, func() 
 		place, err := placeOf(t.Into, t.Resume, l.manifests(t))
 		return local{place}, func() error { return nil }, err
 	}
-	// The connection outlives the request that opened it; it ends by Close.
-	conn, err := ssh.Host{Destination: t.SSH, Identity: t.Identity}.Dial(context.WithoutCancel(ctx))
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := transport.Open(conn)
+	client, err := connect(ctx, ssh.Host{Destination: t.SSH, Identity: t.Identity})
 	if err != nil {
 		return nil, nil, err
 	}
 	return client, client.Close, nil
+}
+
+// connect opens a connection that outlives the request that opened it; it ends by Close.
+func connect(ctx context.Context, to ssh.Host) (*transport.Client, error) {
+	conn, err := to.Dial(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return transport.Open(conn)
+}
+
+// origin is the engine's of a configured source.
+func (l *links) origin(s config.Source) engine.Origin {
+	return func(ctx context.Context) (engine.Fetched, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if c, ok := l.from[s]; ok {
+			return c.Origin(), nil
+		}
+		c, err := connect(ctx, ssh.Host{Destination: s.SSH, Identity: s.Identity})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.SSH, err)
+		}
+		if l.from == nil {
+			l.from = map[config.Source]*transport.Client{}
+		}
+		l.from[s] = c
+		l.close = append(l.close, c.Close)
+		return c.Origin(), nil
+	}
 }
 
 // manifests is where those of a target on this host are kept.
@@ -81,7 +107,7 @@ func (l *links) Close() error {
 	for _, fn := range l.close {
 		errs = append(errs, fn())
 	}
-	l.open, l.close = nil, nil
+	l.open, l.from, l.close = nil, nil, nil
 	return errors.Join(errs...)
 }
 

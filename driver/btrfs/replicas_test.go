@@ -16,6 +16,7 @@ import (
 	"github.com/volsnap/volsnap/driver/btrfs"
 	"github.com/volsnap/volsnap/driver/drivertest"
 	"github.com/volsnap/volsnap/internal/testhost"
+	"github.com/volsnap/volsnap/transport/transporttest"
 )
 
 // replicaStorage sends from a Btrfs and receives into new directories of the same one, or of another.
@@ -66,6 +67,13 @@ func TestReplicas(t *testing.T) {
 			drivertest.RunReplicas(t, replicaStorage{storage{from}, tc.into, new(int), tc.o})
 		})
 	}
+}
+
+// TestReplicasOverTheWire holds what a peer has of a place, and of a host's sets, to the same contract.
+func TestReplicasOverTheWire(t *testing.T) {
+	top := testhost.Btrfs(t, 1<<30)
+	st := replicaStorage{storage{top}, mkdir(t, top, "replicas"), new(int), btrfs.Options{Resume: true}}
+	drivertest.RunReplicas(t, transporttest.Storage(t, st, "suite"))
 }
 
 // Where TestReceiver finds what to do, and what it has to read.

@@ -11,6 +11,7 @@ import (
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/driverfake"
 	"github.com/volsnap/volsnap/driver/drivertest"
+	"github.com/volsnap/volsnap/transport/transporttest"
 )
 
 // replicaStorage is the fake as the suite of replicas wants it.
@@ -61,6 +62,17 @@ func TestReplicas(t *testing.T) {
 			d := driverfake.New(t)
 			d.Unchecked()
 			drivertest.RunReplicas(t, replicaStorage{storage{d}, resume, new(int)})
+		})
+	}
+}
+
+// TestReplicasOverTheWire holds what a peer has of a place, and of a host's sets, to the same contract.
+func TestReplicasOverTheWire(t *testing.T) {
+	for _, resume := range []bool{false, true} {
+		t.Run(fmt.Sprintf("resume=%t", resume), func(t *testing.T) {
+			d := driverfake.New(t)
+			d.Unchecked()
+			drivertest.RunReplicas(t, transporttest.Storage(t, replicaStorage{storage{d}, resume, new(int)}, "suite"))
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,9 @@ var busyCases = []replicaCase{
 	{"what is being sent is busy", func(s *replicas) {
 		ds := s.planted("sending")
 		one := s.sealed(ds)
+		big := make([]byte, 8<<20) // more than may be on its way, where there is a way
+		_, _ = rand.NewChaCha8([32]byte{1}).Read(big)
+		s.st.Write(s.T, ds, "big", string(big))
 		two := s.tended(ds, 2)
 		var once sync.Once
 		reached, gate := make(chan struct{}), make(chan struct{})
