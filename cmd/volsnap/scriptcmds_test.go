@@ -27,6 +27,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"engine":     cmdEngine,     // engine: set DOCKER_HOST to a real one
 	"docker":     cmdDocker,     // docker ARGS...: its command, on that engine
 	"container":  cmdContainer,  // container NAME FLAGS...: start one; it goes with the script
+	"sshd":       cmdSSHD,       // sshd ARGS...: set SSHD and IDENTITY to a server of which the key does `volsnap ARGS...`
 	"configure":  cmdConfigure,  // configure FILE: fill in $VARIABLES, and use it as configuration
 	"exits":      cmdExits,      // exits STATUS COMMAND ARGS...
 	"remember":   cmdRemember,   // remember: note everything that must not change
@@ -107,6 +108,30 @@ func cmdContainer(ts *testscript.TestScript, neg bool, args []string) {
 		_, err := e.CLI("rm", "-f", "-v", args[0])
 		ts.Check(err)
 	})
+}
+
+func cmdSSHD(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 0, "sshd ARGS...")
+	ts.Check(testhost.HaveSSH())
+	bin := ""
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, "volsnap")); err == nil {
+			bin = filepath.Join(dir, "volsnap")
+			break
+		}
+	}
+	command := []string{bin}
+	for _, arg := range args {
+		command = append(command, "'"+strings.ReplaceAll(arg, "'", `'\''`)+"'")
+	}
+	dir := ts.MkAbs("sshd")
+	ts.Check(os.Mkdir(dir, 0o700))
+	s, err := testhost.NewSSHD(dir, strings.Join(command, " "))
+	ts.Check(err)
+	ts.Defer(s.Close)
+	ts.Setenv("SSHD", s.Destination())
+	ts.Setenv("IDENTITY", s.Identity)
+	ts.Setenv("PATH", filepath.Join(dir, "bin")+string(filepath.ListSeparator)+ts.Getenv("PATH"))
 }
 
 func cmdConfigure(ts *testscript.TestScript, neg bool, args []string) {
