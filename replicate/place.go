@@ -10,6 +10,7 @@ import (
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
+	"github.com/volsnap/volsnap/internal/tree"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -20,6 +21,7 @@ var ErrNotWhole = errors.New("the replica is not whole")
 type Place struct {
 	Receivers []driver.Receiver // each of another kind
 	Store     snapset.Store     // of the manifests
+	Mounts    string            // a directory below which Digest mounts; empty: it does not
 }
 
 var _ Target = (*Place)(nil)
@@ -79,6 +81,21 @@ func (p *Place) Send(ctx context.Context, req driver.SendRequest, w io.Writer) e
 		return fmt.Errorf("replicas of %q cannot be sent from here: %w", at.Kind(), driver.ErrNotSupported)
 	}
 	return from.Send(ctx, req, w)
+}
+
+// Digest says what a replica holds.
+func (p *Place) Digest(ctx context.Context, s driver.Snapshot) (tree.Digest, error) {
+	if p.Mounts == "" {
+		return tree.Digest{}, fmt.Errorf("the contents of replicas: %w (`volsnap serve --verify` grants it)", ErrForbidden)
+	}
+	if err := checkMember(s); err != nil {
+		return tree.Digest{}, err
+	}
+	at, err := p.receiver(s.Dataset.Kind)
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	return DigestOf(ctx, at, s, p.Mounts)
 }
 
 func checkMember(s driver.Snapshot) error {

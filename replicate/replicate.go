@@ -27,6 +27,7 @@ import (
 	"io"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/tree"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -49,6 +50,8 @@ type Target interface {
 	// Commit makes a set visible whose members were all received: the target finds them by the manifest's GUIDs, looks whether
 	// each is what the manifest says, keeps the manifest, and seals them. Committing twice is harmless.
 	Commit(ctx context.Context, m *snapset.Manifest) error
+	// Digest says what a replica holds, as listed. ErrForbidden where that is not granted.
+	Digest(ctx context.Context, s driver.Snapshot) (tree.Digest, error)
 }
 
 // Source is what the streams come from: a storage of this host, or of the one that they are fetched from.

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/tree"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -113,6 +114,18 @@ func (c *Client) Receive(ctx context.Context, req driver.ReceiveRequest, r io.Re
 func (c *Client) Commit(ctx context.Context, m *snapset.Manifest) error {
 	_, err := c.ask(ctx, request{Op: opCommit, Manifest: m}, nil)
 	return err
+}
+
+// Digest implements replicate.Target.
+func (c *Client) Digest(ctx context.Context, s driver.Snapshot) (tree.Digest, error) {
+	a, err := c.ask(ctx, request{Op: opDigest, Snapshot: &s}, nil)
+	if err == nil && a.Digest == nil {
+		err = fmt.Errorf("%w: an answer without a digest", ErrProtocol)
+	}
+	if err != nil {
+		return tree.Digest{}, err
+	}
+	return *a.Digest, nil
 }
 
 // MayDestroy asks for what a backup server has to refuse to its client, and tells whether it does not.

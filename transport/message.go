@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/tree"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -18,6 +19,7 @@ const (
 	opReceive = "receive" // with a body
 	opCommit  = "commit"
 	opSend    = "send" // answered with a body
+	opDigest  = "digest"
 	opPin     = "pin"
 	opUnpin   = "unpin"
 	opDestroy = "destroy" // is refused to everybody; asked for by `volsnap check`
@@ -33,8 +35,8 @@ type request struct {
 	Send       *driver.SendRequest    `json:"send,omitempty"`
 	Compressed bool                   `json:"compressed,omitempty"` // the body is zstd
 	Manifest   *snapset.Manifest      `json:"manifest,omitempty"`
-	Snapshot   *driver.Snapshot       `json:"snapshot,omitempty"`
-	Reason     string                 `json:"reason,omitempty"` // of a pin
+	Snapshot   *driver.Snapshot       `json:"snapshot,omitempty"` // to pin, unpin or read
+	Reason     string                 `json:"reason,omitempty"`   // of a pin
 }
 
 // answer is what comes back.
@@ -43,6 +45,7 @@ type answer struct {
 	Kinds    []string           `json:"kinds,omitempty"` // of the error: names of sentinels
 	Listing  *replicate.Listing `json:"listing,omitempty"`
 	Snapshot *driver.Snapshot   `json:"snapshot,omitempty"`
+	Digest   *tree.Digest       `json:"digest,omitempty"`
 }
 
 // sentinels are the errors that callers branch on, by their names on the wire.

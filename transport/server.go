@@ -107,6 +107,12 @@ func atPlace(ctx context.Context, place *replicate.Place, req request, s net.Con
 		return answer{}, place.Commit(ctx, req.Manifest)
 	case opSend:
 		return answer{}, send(ctx, place.Send, req, s)
+	case opDigest:
+		if req.Snapshot == nil {
+			return answer{}, fmt.Errorf("%w: the digest of nothing", ErrProtocol)
+		}
+		d, err := place.Digest(ctx, *req.Snapshot)
+		return answer{Digest: &d}, err
 	case opPin, opUnpin:
 		return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
 	}
@@ -128,7 +134,7 @@ func fromOrigin(ctx context.Context, origin *replicate.Origin, req request, s ne
 			return answer{}, origin.Pin(ctx, *req.Snapshot, req.Reason)
 		}
 		return answer{}, origin.Unpin(ctx, *req.Snapshot, req.Reason)
-	case opReceive, opCommit:
+	case opReceive, opCommit, opDigest:
 		return answer{}, fmt.Errorf("%s: %w", req.Op, ErrForbidden)
 	}
 	return answer{}, fmt.Errorf("%w: no such request: %q", ErrProtocol, req.Op)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -31,7 +32,11 @@ func (p *program) listCommand() *cli.Command {
 				return err
 			}
 			if c.IsSet("target") {
-				return p.listTarget(c, h, app)
+				sets, err := h.setsAt(c, c.String("target"), app)
+				if err != nil {
+					return err
+				}
+				return p.printSets(c, sets)
 			}
 			sets, err := h.engine.Sets(c.Context, app)
 			return errors.Join(p.printSets(c, sets), err) // what was found may be what somebody needs now
@@ -39,22 +44,22 @@ func (p *program) listCommand() *cli.Command {
 	}
 }
 
-// listTarget lists what a target has. Its snapshots are named by where they lie there.
-func (p *program) listTarget(c *cli.Context, h *host, app string) error {
-	t, err := h.targetNamed(c.String("target"))
+// setsAt lists what a target has. Its snapshots are named by where they lie there.
+func (h *host) setsAt(c *cli.Context, target, app string) ([]snapset.Set, error) {
+	t, err := h.targetNamed(target)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = h.links.Close() }() // whatever failed has been said
 	link, err := h.links.to(c.Context, t)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l, err := link.List(c.Context, app, true)
 	if err != nil {
-		return fmt.Errorf("target %s: %w", t.Name, err)
+		return nil, fmt.Errorf("target %s: %w", t.Name, err)
 	}
-	return p.printSets(c, l.Sets())
+	return l.Sets(), nil
 }
 
 func (p *program) printSets(c *cli.Context, sets []snapset.Set) error {
@@ -81,10 +86,14 @@ func (p *program) printSets(c *cli.Context, sets []snapset.Set) error {
 
 func (p *program) showCommand() *cli.Command {
 	return &cli.Command{
-		Name: "show", Usage: "print what is recorded of one set", ArgsUsage: "SET",
-		Flags: []cli.Flag{jsonFlag},
+		Name: "show", Usage: "print what is recorded of one set, on this host or at a target", ArgsUsage: "SET",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "target", Usage: "of its replica at this `TARGET`"}, jsonFlag},
 		Action: func(c *cli.Context) error {
-			s, err := p.oneSet(c)
+			find := p.oneSet
+			if c.IsSet("target") {
+				find = p.oneReplica
+			}
+			s, err := find(c)
 			switch {
 			case s.Manifest == nil:
 				return err
@@ -114,6 +123,32 @@ func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
 		zerolog.Ctx(c.Context).Warn().Err(err).Msg("the manifest is lost; what follows is what the snapshots carry")
 	}
 	return h.engine.Set(c.Context, id)
+}
+
+// oneReplica finds the replica, at the target that was named, of the set that is the only argument.
+func (p *program) oneReplica(c *cli.Context) (snapset.Set, error) {
+	args, err := arguments(c, "SET")
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	id, err := setID(args[0])
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	h, err := p.open(c, false)
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	sets, err := h.setsAt(c, c.String("target"), id.App())
+	if err != nil {
+		return snapset.Set{}, err
+	}
+	for _, s := range sets {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return snapset.Set{}, fmt.Errorf("%s at %s: %w", id, c.String("target"), engine.ErrNoSet)
 }
 
 func (p *program) printManifest(m *snapset.Manifest) error {

@@ -27,6 +27,7 @@ func (p *program) serveCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "send", Usage: "`APP` of this host whose sets the client may fetch; may be given several times"},
 			&cli.StringFlag{Name: "keep", Usage: "`POLICY` by which its replicas are pruned after it has gone, such as daily=30,monthly=24"},
 			&cli.StringFlag{Name: "floor", Usage: "what arrived less than this `DURATION` ago stays all the same", Value: defaultFloor},
+			&cli.BoolFlag{Name: "verify", Usage: "let the client have its replicas read as a whole, for `volsnap verify --content`; they are mounted for that time"},
 			&cli.BoolFlag{Name: "resume", Usage: "spool streams that the storage cannot resume, so that they can"},
 		},
 		Action: p.serve,
@@ -74,7 +75,7 @@ func (p *program) serve(c *cli.Context) error {
 // clientsPlace is where the client's replicas lie, and how they are pruned; nil: not at all.
 func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.Replicas, error) {
 	if !c.IsSet("into") {
-		for _, name := range []string{"keep", "floor", "resume"} {
+		for _, name := range []string{"keep", "floor", "resume", "verify"} {
 			if c.IsSet(name) {
 				return nil, nil, usagef("--%s belongs to --into, which is missing", name)
 			}
@@ -90,8 +91,18 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 		return nil, nil, err
 	}
 	place, err := placeOf(into, c.Bool("resume"), manifests)
-	if err != nil || keep == nil {
-		return place, nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Bool("verify") {
+		run := config.DefaultRunDir
+		if err := errors.Join(override(c, "run-dir", &run), ours("run directory", run)); err != nil {
+			return nil, nil, err
+		}
+		place.Mounts = filepath.Join(run, "mounts")
+	}
+	if keep == nil {
+		return place, nil, nil
 	}
 	return place, &engine.Replicas{Place: place, Keep: *keep, Floor: floor, Zone: time.Local, Now: time.Now}, nil
 }

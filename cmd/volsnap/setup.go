@@ -135,7 +135,7 @@ func (h *host) wire(c *cli.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	h.docker, h.links = d, &links{state: h.state}
+	h.docker, h.links = d, &links{state: h.state, run: h.run}
 	h.engine = &engine.Engine{
 		Drivers: drivers(),
 		Docker:  d,

@@ -22,6 +22,7 @@ import (
 // links are the ways to the targets of one invocation. Each is opened when it is first needed, and serves all apps.
 type links struct {
 	state string // the state directory
+	run   string // the run directory
 	mu    sync.Mutex
 	open  map[string]engine.Link
 	from  map[config.Source]*transport.Client
@@ -57,6 +58,9 @@ func (l *links) to(ctx context.Context, t config.Target) (engine.Link, error) {
 func (l *links) dial(ctx context.Context, t config.Target) (engine.Link, func() error, error) {
 	if t.SSH == "" {
 		place, err := placeOf(t.Into, t.Resume, l.manifests(t))
+		if err == nil {
+			place.Mounts = filepath.Join(l.run, "mounts")
+		}
 		return local{place}, func() error { return nil }, err
 	}
 	client, err := connect(ctx, ssh.Host{Destination: t.SSH, Identity: t.Identity})
