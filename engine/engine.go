@@ -24,6 +24,7 @@ import (
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/inventory"
 	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -95,7 +96,8 @@ type Engine struct {
 	DeadMan func(journal string) []string // the command line of a dead-man for that journal
 	Zone    *time.Location                // of calendar rules
 	Now     func() time.Time
-	Stage   func(name string) // told what is going on, "" when nothing is; may be nil
+	Stage   func(name string)        // told what is going on, "" when nothing is; may be nil
+	Sending func(replicate.Progress) // told how far a stage of sending is; may be nil
 }
 
 func (e *Engine) stage(name string) {

@@ -91,7 +91,7 @@ func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.R
 	if requests == 0 {
 		connections = 0 // it was opened for this
 	}
-	opt := replicate.Options{Target: from.place(t.Name), Order: replicate.Order{SkipIntermediate: t.SkipIntermediate}}
+	opt := replicate.Options{Target: from.place(t.Name), Order: replicate.Order{SkipIntermediate: t.SkipIntermediate}, Progress: e.Sending}
 	if t.Bandwidth > 0 {
 		opt.Bandwidth = rate.NewLimiter(rate.Limit(t.Bandwidth), int(min(t.Bandwidth, maxBurst)))
 	}

@@ -9,16 +9,14 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/volsnap/volsnap/driver"
 )
 
 // Streams take as long as the bandwidth says, nothing of them is lost, and they end when their context does.
 func TestBandwidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		told := 0
+		told := int64(0)
 		limit := rate.NewLimiter(1000, 100)
-		r := &run{opt: Options{Bandwidth: limit, Progress: func(_ driver.Snapshot, n int) { told += n }}}
+		r := &run{opt: Options{Bandwidth: limit, Progress: func(p Progress) { told = p.Sent }}}
 		var out bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
 		m := &meter{to: &out, run: r, ctx: ctx}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,8 +25,21 @@ const streamsAtOnce = 4 // of one set
 type Options struct {
 	Target    string // its name, which is in the pins of bases
 	Order     Order
-	Bandwidth *rate.Limiter                  // of all streams together, a token a byte; nil: none
-	Progress  func(s driver.Snapshot, n int) // told of each n bytes that were sent of s, from several goroutines; may be nil
+	Bandwidth *rate.Limiter  // of all streams together, a token a byte; nil: none
+	Progress  func(Progress) // told when bytes were sent, from several goroutines; may be nil
+}
+
+// Progress is how far the sending of one set is.
+type Progress struct {
+	Set   driver.SetID
+	Sent  int64 // bytes of its streams so far
+	Total int64 // an estimate of all of them; 0 if a storage cannot tell
+}
+
+// Estimator is a Source that can tell how large a stream will be.
+type Estimator interface {
+	// Estimate is about how many bytes Send would write.
+	Estimate(ctx context.Context, req driver.SendRequest) (int64, error)
 }
 
 // Sent is one set that was brought to the target.
@@ -102,6 +116,8 @@ type run struct {
 	dst     Target
 	formats map[string][]string
 	opt     Options
+	total   int64        // of the set on its way; see Progress
+	sent    atomic.Int64 // of it
 }
 
 // transfer brings one set to the target.
@@ -111,6 +127,8 @@ func (r *run) transfer(ctx context.Context, t Transfer) (Sent, error) {
 		return Sent{}, err
 	}
 	out := Sent{ID: t.Set.ID, Incremental: t.Incremental()}
+	r.sent.Store(0)
+	r.total = r.estimate(ctx, t.Steps)
 	counts := make([]streamed, len(t.Steps))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(streamsAtOnce)
@@ -238,7 +256,7 @@ func (r *run) send(ctx context.Context, step Step) (streamed, error) {
 	w := &meter{to: pw, step: step, run: r, ctx: ctx}
 	sending := make(chan error, 1)
 	go func() {
-		err := src.Send(ctx, driver.SendRequest{Snapshot: step.Snapshot, Base: step.Base, Formats: formats, Resume: step.Resume}, w)
+		err := src.Send(ctx, step.request(formats), w)
 		_ = pw.CloseWithError(err) // never fails; nil is the end of the stream
 		sending <- err
 	}()
@@ -255,6 +273,30 @@ func (r *run) send(ctx context.Context, step Step) (streamed, error) {
 	}
 	sent := <-sending
 	return streamed{w.n, step.Resume != ""}, verdict(received, sent)
+}
+
+func (s Step) request(formats []string) driver.SendRequest {
+	return driver.SendRequest{Snapshot: s.Snapshot, Base: s.Base, Formats: formats, Resume: s.Resume}
+}
+
+// estimate is how many bytes some steps will send together, for whom somebody waits; 0 if that cannot be told.
+func (r *run) estimate(ctx context.Context, steps []Step) (total int64) {
+	if r.opt.Progress == nil {
+		return 0
+	}
+	for _, step := range steps {
+		src, ok := r.sources[step.Snapshot.Dataset.Kind].(Estimator)
+		if !ok {
+			return 0
+		}
+		n, err := src.Estimate(ctx, step.request(r.formats[step.Snapshot.Dataset.Kind]))
+		if err != nil {
+			zerolog.Ctx(ctx).Debug().Err(err).Str("snapshot", step.Snapshot.Name).Msg("its size cannot be estimated")
+			return 0
+		}
+		total += n
+	}
+	return total
 }
 
 // verdict is the error of a stream. When one side fails the other sees a broken pipe or a stream that ends early; what the
@@ -290,8 +332,9 @@ func (m *meter) Write(p []byte) (int, error) {
 		}
 		n, err := m.to.Write(some)
 		done, m.n = done+n, m.n+int64(n)
+		sent := m.run.sent.Add(int64(n))
 		if m.run.opt.Progress != nil {
-			m.run.opt.Progress(m.step.Snapshot, n)
+			m.run.opt.Progress(Progress{Set: m.step.Snapshot.Set, Sent: sent, Total: m.run.total})
 		}
 		if err != nil {
 			return done, err

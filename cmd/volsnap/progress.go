@@ -6,7 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/replicate"
 )
 
 const (
@@ -20,6 +23,8 @@ type progress struct {
 	mu    sync.Mutex
 	stage string
 	since time.Time
+	sent  replicate.Progress // of the stage, if it sends
+	began time.Time          // of that set
 	shown bool
 }
 
@@ -29,7 +34,7 @@ func (p *program) withProgress(c *cli.Context, h *host, fn func(context.Context)
 		return fn(c.Context)
 	}
 	bar := &progress{p: p}
-	h.engine.Stage = bar.set
+	h.engine.Stage, h.engine.Sending = bar.set, bar.sending
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { bar.draw(done) })
@@ -43,7 +48,36 @@ func (b *progress) set(stage string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clear()
-	b.stage, b.since = stage, time.Now()
+	b.stage, b.since, b.sent = stage, time.Now(), replicate.Progress{}
+}
+
+func (b *progress) sending(p replicate.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sent.Set != p.Set {
+		b.began = time.Now()
+	}
+	if b.sent.Set != p.Set || p.Sent > b.sent.Sent { // several streams tell
+		b.sent = p
+	}
+}
+
+// rate is what is known of a set on its way: how much of how much, how fast, and the time that is left.
+func rate(p replicate.Progress, took time.Duration) string {
+	if p.Set == "" || took <= 0 {
+		return ""
+	}
+	speed := float64(p.Sent) / took.Seconds()
+	out := ", " + humanize.IBytes(uint64(p.Sent))
+	if p.Total > p.Sent {
+		out += " of about " + humanize.IBytes(uint64(p.Total))
+	}
+	out += ", " + humanize.IBytes(uint64(speed)) + "/s"
+	if p.Total > p.Sent && speed > 0 {
+		left := time.Duration(float64(p.Total-p.Sent) / speed * float64(time.Second))
+		out += ", " + left.Round(time.Second).String() + " left"
+	}
+	return out
 }
 
 func (b *progress) draw(done <-chan struct{}) {
@@ -57,7 +91,7 @@ func (b *progress) draw(done <-chan struct{}) {
 		case <-tick.C:
 			b.mu.Lock()
 			if took := time.Since(b.since); b.stage != "" && took > quiet {
-				_, _ = fmt.Fprintf(b.p.stderr, "\r\033[K%s … %ds", b.stage, int(took.Seconds())) // decoration only
+				_, _ = fmt.Fprintf(b.p.stderr, "\r\033[K%s … %ds%s", b.stage, int(took.Seconds()), rate(b.sent, time.Since(b.began))) // decoration only
 				b.shown = true
 			}
 			b.mu.Unlock()

@@ -49,7 +49,7 @@ type walk struct {
 }
 
 func (w *walk) visit(at string, _ fs.DirEntry, err error) error {
-	if err = errors.Join(err, w.ctx.Err()); err != nil {
+	if err := errors.Join(err, w.ctx.Err()); err != nil {
 		return err
 	}
 	var st unix.Stat_t

@@ -199,7 +199,7 @@ func Connect(t testing.TB, what transport.Served) *transport.Client {
 	t.Helper()
 	near, far := Pair(t)
 	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	go func() {
 		defer close(done)
 		_ = transport.Serve(ctx, what, far) // what a client makes of the connection is no failure
