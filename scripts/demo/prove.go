@@ -53,7 +53,7 @@ func (p *play) proveReplica(ctx context.Context) error {
 		return err
 	}
 	p.out.text("The newest replica, from a copy of what lies on the backup server:")
-	return p.proveOne(ctx, sets[len(sets)-1], fixture.VerifyOptions{Copies: p.backup.Pool.Top})
+	return p.proveOne(ctx, sets[len(sets)-1], fixture.VerifyOptions{Storage: p.backup.Storage(), Copies: p.backup.Pool.Top})
 }
 
 func (p *play) proveOne(ctx context.Context, set fixture.Set, opts fixture.VerifyOptions) error {

@@ -40,7 +40,7 @@ kvm_boots() { # IMAGE-DIR
 # start_qemu DIR IMAGE ACCELERATOR MEMORY [ARGS...] starts it in the background and returns once it answers. MEMORY is the
 # middle of a -object that is called ram.
 start_qemu() {
-	local dir=$1 image=$2 accel=$3 ram=$4 disk pid try options=() cpu=max near far
+	local dir=$1 image=$2 accel=$3 ram=$4 disk pid try options=() cpu=Nehalem near far
 	shift 4
 	rm -f "$dir"/{console,pid,monitor,ssh}
 	if [ "$accel" = kvm ]; then cpu=host; else accel=tcg,thread=multi; fi
