@@ -59,6 +59,7 @@ type planJSON struct {
 	Consistency string        `json:"consistency"`
 	Members     []memberJSON  `json:"members"`
 	Steps       []stepJSON    `json:"steps"`
+	Targets     []string      `json:"targets"`
 	Problems    []problemJSON `json:"problems"`
 }
 
@@ -86,7 +87,7 @@ type problemJSON struct {
 func newPlanJSON(plan *engine.Plan) planJSON {
 	out := planJSON{
 		App: plan.App.Name, OK: !plan.Failed(), Consistency: string(plan.Consistency),
-		Members: []memberJSON{}, Steps: []stepJSON{}, Problems: problemsJSON(plan.Problems),
+		Members: []memberJSON{}, Steps: []stepJSON{}, Targets: targetNames(plan.App), Problems: problemsJSON(plan.Problems),
 	}
 	for _, m := range plan.Members {
 		out.Members = append(out.Members, memberJSON{
@@ -98,6 +99,14 @@ func newPlanJSON(plan *engine.Plan) planJSON {
 		out.Steps = append(out.Steps, stepJSON{Kind: s.Kind, Containers: append([]string{}, s.Containers...), Detail: s.Detail})
 	}
 	return out
+}
+
+func targetNames(app engine.App) []string {
+	names := []string{}
+	for _, t := range app.Targets {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 func problemsJSON(problems []engine.Problem) []problemJSON {
@@ -157,6 +166,10 @@ func (p *program) printSteps(plan *engine.Plan) error {
 	if len(plan.Steps) == 0 {
 		lines = append(lines, "  nothing: writers go on")
 	}
-	lines = append(lines, "snapshot  all datasets", "thaw      in reverse", "seal      verify the members, write the manifest", "")
+	lines = append(lines, "snapshot  all datasets", "thaw      in reverse", "seal      verify the members, write the manifest")
+	if names := targetNames(plan.App); len(names) > 0 {
+		lines = append(lines, "replicate (by `run` and `replicate`) to "+text(strings.Join(names, ", "))+", what is missing there")
+	}
+	lines = append(lines, "")
 	return p.printf("%s\n", strings.Join(lines, "\n"))
 }
