@@ -62,7 +62,7 @@ func (p *pair) disturb(t *testing.T, d disturbance) {
 	}
 	next, more := p.goOn(t, d.fresh)
 	p.there = p.atTarget(t)
-	if again := p.count(d, r, b, sent[up]+more, next); again > p.first {
+	if again := p.count(d, r, b, sent[p.data()]+more, next); again > p.first {
 		t.Errorf("%d bytes were sent again, and one set is no more than %d", again, p.first)
 	}
 	p.check(t, b, p.there)
@@ -144,7 +144,7 @@ func (p *pair) goOn(t *testing.T, fresh bool) (r report.Replication, sent int64)
 			t.Errorf("I5: %s was sent as a whole", s.ID)
 		}
 	}
-	return r, passed[up]
+	return r, passed[p.data()]
 }
 
 // What happens to either side.
@@ -188,6 +188,9 @@ func killSession(p *pair, t *testing.T, _ *run) fate {
 func reboot(p *pair, t *testing.T, r *run) fate {
 	err := p.sshd.Cut()
 	p.killServing()
+	if p.way.fetch {
+		r.kill()
+	}
 	err = errors.Join(err, poll(limit(), func() error {
 		if len(p.serving()) > 0 {
 			return errors.New("it still serves")
@@ -214,13 +217,21 @@ func (p *pair) killServing() {
 	})
 }
 
+// argument is what the command line of who serves this pair has in it.
+func (p *pair) argument() string {
+	if p.way.fetch {
+		return p.app
+	}
+	return p.place()
+}
+
 // serving are the processes that serve this pair.
 func (p *pair) serving() (pids []int) {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
 	for _, path := range commands {
 		argv, err := os.ReadFile(path)
 		var pid int
-		if err != nil || !strings.Contains(string(argv), "\x00serve\x00") || !strings.Contains(string(argv), p.place()) {
+		if err != nil || !strings.Contains(string(argv), "\x00serve\x00") || !strings.Contains(string(argv), p.argument()) {
 			continue
 		}
 		if _, err := fmt.Sscanf(path, "/proc/%d/", &pid); err == nil && !gone(pid) {

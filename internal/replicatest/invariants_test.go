@@ -193,7 +193,7 @@ func (p *pair) checkUpToDate(t *testing.T, there []snapset.Manifest) {
 		t.Errorf("the newest set %s is not at the target", want)
 	}
 	for _, s := range p.list(t) {
-		if base := slices.Contains(s.Bases, "backup"); base != (string(s.ID) == want) {
+		if base := slices.Contains(s.Bases, p.base()); base != (string(s.ID) == want) {
 			t.Errorf("I5: set %s is a base: %t; the newest is %s", s.ID, base, want)
 		}
 	}

@@ -15,6 +15,7 @@ func TestWhateverHappens(t *testing.T) {
 		{name: "resume", resume: true, size: poolSize},
 		{name: "pruned", resume: true, keep: 3, size: poolSize},
 		{name: "local", resume: true, local: true, size: poolSize},
+		{name: "fetched", resume: true, fetch: true, size: poolSize},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -62,15 +63,23 @@ func (p *pair) points(t *testing.T) (cases []disturbance) {
 	}
 	for n, name := range g.passed(t) {
 		if n > 0 {
-			cases = append(cases, disturbance{kind: "source killed at a point", name: name, source: fmt.Sprint("kill@", n)})
+			cases = append(cases, disturbance{kind: p.sides()[0] + " killed at a point", name: name, source: fmt.Sprint("kill@", n)})
 		}
 	}
 	for n, name := range p.spareServing(t) {
 		if n > 0 {
-			cases = append(cases, disturbance{kind: "server killed at a point", name: name, serving: fmt.Sprint("kill@", n)})
+			cases = append(cases, disturbance{kind: p.sides()[1] + " killed at a point", name: name, serving: fmt.Sprint("kill@", n)})
 		}
 	}
 	return cases
+}
+
+// sides are the process that connects, and the one that serves.
+func (p *pair) sides() [2]string {
+	if p.way.fetch {
+		return [2]string{"fetching server", "source"}
+	}
+	return [2]string{"source", "server"}
 }
 
 // onTheLine are cases in the middle of what is sent.
@@ -88,9 +97,9 @@ func (p *pair) onTheLine() (cases []disturbance) {
 		{"target rebooted in a stream", 6, 1, reboot},
 	} {
 		for i := range k.up + k.down {
-			d := disturbance{kind: k.kind, act: k.act, dir: up, at: p.chance.Int64N(p.idle + p.perSet)}
+			d := disturbance{kind: k.kind, act: k.act, dir: p.data(), at: p.chance.Int64N(p.idle + p.perSet)}
 			if i >= k.up {
-				d.dir, d.at = down, p.chance.Int64N(p.idle+8<<10) // keys, the listing, answers
+				d.dir, d.at = up+down-p.data(), p.chance.Int64N(p.idle+8<<10) // keys, the listing, answers
 			}
 			d.name = fmt.Sprintf("after %d bytes in direction %d", d.at, d.dir)
 			cases = append(cases, d)

@@ -18,6 +18,7 @@ type pair struct {
 	app    string // its name, which no other has: volsnap finds the sets of an app wherever a Btrfs is mounted
 	bin    string
 	config string // of the source
+	fetch  string // configuration of the target, if it fetches
 	source *testhost.Pool
 	target *testhost.Pool
 	sshd   *testhost.SSHD
@@ -45,6 +46,7 @@ type pair struct {
 type way struct {
 	name   string
 	resume bool
+	fetch  bool  // the target's side connects to the source
 	local  bool  // the target is another disk of the same host: one process does it all
 	keep   int   // sets that the target's own policy keeps; 0: all
 	size   int64 // of the target, in bytes
@@ -67,7 +69,7 @@ func newPair(t *testing.T, w way) *pair {
 		quicken(t, pool)
 	}
 	p.noise = noise(p.chance)
-	p.config = filepath.Join(p.source.Dir, "volsnap.yaml")
+	p.config, p.fetch = filepath.Join(p.source.Dir, "volsnap.yaml"), filepath.Join(p.target.Dir, "volsnap.yaml")
 	sshdDir := filepath.Join(p.target.Dir, "sshd")
 	for _, dir := range []string{p.place(), sshdDir} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
@@ -92,11 +94,19 @@ func (p *pair) client() string { return fmt.Sprint("node", p.places) }
 
 // manifests is where those of the replicas lie.
 func (p *pair) manifests() string {
+	if p.way.fetch {
+		return filepath.Join(p.state(), "targets", "backup", "sets", p.app)
+	}
 	return filepath.Join(p.state(), "replicas", p.client(), "sets", p.app)
 }
 
 // state is the target's state directory.
-func (p *pair) state() string { return filepath.Join(p.target.Top, "state") }
+func (p *pair) state() string {
+	if p.way.fetch {
+		return filepath.Join(p.target.Top, "state", p.client()) // whose place it is, nothing else tells there
+	}
+	return filepath.Join(p.target.Top, "state")
+}
 
 // writeServe writes what the key's forced command is. sshd passes no environment, so what is to happen to the serving process,
 // is in a file.
@@ -109,10 +119,29 @@ func (p *pair) writeServe(t *testing.T) string {
 	if p.way.keep > 0 {
 		flags += fmt.Sprintf(" --keep last=%d --floor 0s", p.way.keep)
 	}
+	serve := fmt.Sprintf("--state-dir %s serve --client %s --into btrfs:%s%s", p.state(), p.client(), p.place(), flags)
+	if p.way.fetch {
+		serve = fmt.Sprintf("--state-dir %s/state serve --client server --send %s", p.source.Top, p.app)
+	}
 	path := filepath.Join(p.target.Dir, "serve.sh")
-	p.write(t, path, 0o755, fmt.Sprintf("#!/bin/sh\n[ -e %[1]s ] && . %[1]s\nexec %s --state-dir %s serve --client %s --into btrfs:%s%s\n",
-		p.faultFile(), p.bin, p.state(), p.client(), p.place(), flags))
+	p.write(t, path, 0o755, fmt.Sprintf("#!/bin/sh\n[ -e %[1]s ] && . %[1]s\nexec %s %s\n", p.faultFile(), p.bin, serve))
 	return path
+}
+
+// data is the direction in which streams go over the line.
+func (p *pair) data() int {
+	if p.way.fetch {
+		return down
+	}
+	return up
+}
+
+// base is the name under which the source keeps the base.
+func (p *pair) base() string {
+	if p.way.fetch {
+		return "server/backup"
+	}
+	return "backup"
 }
 
 func (p *pair) faultFile() string { return filepath.Join(p.target.Dir, "fault") }
@@ -155,6 +184,7 @@ func (p *pair) newPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.writeServe(t)
+	p.configure(t)
 }
 
 // near is the near end of the line, as known_hosts has it.
@@ -170,7 +200,15 @@ func (p *pair) configure(t *testing.T) {
 	for _, v := range volumes {
 		fmt.Fprintf(&text, "      - path: %s\n", p.volume(v))
 	}
-	text.WriteString("    freeze: {steps: []}\n    keep: {last: 1}\n    replicate: [{target: backup}]\n")
+	text.WriteString("    freeze: {steps: []}\n    keep: {last: 1}\n")
+	if p.way.fetch {
+		p.write(t, p.config, 0o600, text.String())
+		p.write(t, p.fetch, 0o600, fmt.Sprintf("version: 1\nstate_dir: %s\nrun_dir: %s/run\napps:\n  %s:\n    source: {ssh: \"ssh://root@%s\", identity: %s}\n"+
+			"    replicate: [{target: backup}]\ntargets:\n  backup: {into: \"btrfs:%s\", resume: %t}\n",
+			p.state(), p.target.Dir, p.app, p.line.l.Addr(), p.sshd.Identity, p.place(), p.way.resume))
+		return
+	}
+	text.WriteString("    replicate: [{target: backup}]\n")
 	if p.way.local {
 		fmt.Fprintf(&text, "targets:\n  backup: {into: \"btrfs:%s\", resume: %t}\n", p.place(), p.way.resume)
 	} else {
@@ -206,5 +244,5 @@ func (p *pair) measured(t *testing.T) int64 {
 	p.line.arm(nil)
 	p.replicate(t)
 	passed, _ := p.line.disarm()
-	return passed[up]
+	return passed[p.data()]
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,7 +16,7 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// program is one volsnap at the source that was started.
+// program is one volsnap that was started: at the source, or at the target if that fetches.
 type program struct {
 	cmd  *exec.Cmd
 	dir  string
@@ -36,7 +37,11 @@ func (p *pair) begin(t *testing.T, fault string, args ...string) *program {
 		t.Fatal(err)
 	}
 	defer func() { _ = stderr.Close() }()
-	g.cmd = exec.Command(p.bin, append([]string{"--config", p.config}, args...)...)
+	config := p.config
+	if p.way.fetch && (args[0] == "replicate" || slices.Contains(args, "--target")) {
+		config = p.fetch
+	}
+	g.cmd = exec.Command(p.bin, append([]string{"--config", config}, args...)...)
 	g.cmd.Env = append(os.Environ(), p.sshd.Env(), "DOCKER_HOST=unix:///nonexistent/docker.sock",
 		"VOLSNAP_FAULT="+fault, "VOLSNAP_FAULT_LOG="+filepath.Join(g.dir, "points"))
 	g.cmd.Stdout, g.cmd.Stderr = stdout, stderr
