@@ -5,18 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A body is a sequence of chunks: a head of four bytes, and what it says follows. In the head is the length, which is 0 for the
+// end, and chunkPacked if the chunk is a zstd frame of its own. What does not get smaller goes as it is.
+const (
+	chunkHead   = 4
+	chunkPacked = 1 << 31
+	chunkAbort  = 1<<32 - 1 // instead of a length: the body has no end, and the answer follows, which says why
 )
 
 // chunkWriter writes a body. Finish ends it; without that it counts as broken.
 type chunkWriter struct {
-	w   io.Writer
-	buf []byte // the head and what is collected
+	w      io.Writer
+	buf    []byte // the head and what is collected
+	z      *zstd.Encoder
+	packed []byte
+	misses int // packed chunks that were no smaller, one after the other
+	pass   int // chunks that are not tried
 }
 
-const chunkHead = 4
-
-func newChunkWriter(w io.Writer) *chunkWriter {
-	return &chunkWriter{w: w, buf: make([]byte, chunkHead, chunkHead+chunkSize)}
+func newChunkWriter(w io.Writer) (*chunkWriter, error) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(chunkSize), zstd.WithEncoderCRC(false)) // ssh and the streams have sums of their own
+	return &chunkWriter{w: w, buf: make([]byte, chunkHead, chunkHead+chunkSize), z: z}, err
 }
 
 func (c *chunkWriter) Write(p []byte) (int, error) {
@@ -34,15 +49,31 @@ func (c *chunkWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// mostPassed is how many chunks go untried after some that did not get smaller: a long stream of noise costs next to nothing, and
+// what comes behind it is soon found to be worth it.
+const mostPassed = 15
+
 func (c *chunkWriter) flush() error {
-	binary.BigEndian.PutUint32(c.buf, uint32(len(c.buf)-chunkHead))
-	_, err := c.w.Write(c.buf)
+	data := c.buf[chunkHead:]
+	out, head := c.buf, uint32(len(data))
+	switch {
+	case len(data) == 0:
+	case c.pass > 0:
+		c.pass--
+	default:
+		c.packed = c.z.EncodeAll(data, append(c.packed[:0], make([]byte, chunkHead)...))
+		if size := len(c.packed) - chunkHead; size < len(data)-len(data)/16 {
+			out, head, c.misses = c.packed, chunkPacked|uint32(size), 0
+		} else {
+			c.misses++
+			c.pass = min(c.misses, mostPassed)
+		}
+	}
+	binary.BigEndian.PutUint32(out, head)
+	_, err := c.w.Write(out)
 	c.buf = c.buf[:chunkHead]
 	return err
 }
-
-// chunkAbort is the length of a chunk that says that the body has no end, and that the answer follows, which says why.
-const chunkAbort = 1<<32 - 1
 
 // abort gives a body up.
 func (c *chunkWriter) abort() error {
@@ -60,37 +91,43 @@ func (c *chunkWriter) finish() error {
 	return c.flush()
 }
 
-// A body without an end. These are none of the errors that a decoder takes for an end.
+// A body without an end.
 var (
 	errBroken  = errors.New("the stream broke off")
 	errGivenUp = errors.New("the stream was given up")
 )
 
-// chunkReader reads a body: io.EOF after its end, errBroken or errGivenUp if it has none.
+// chunkReader reads a body, in bounded memory whatever comes: io.EOF after its end, errBroken or errGivenUp if it has none.
 type chunkReader struct {
-	r    io.Reader
-	left uint32
-	done bool
+	r        io.Reader
+	z        *zstd.Decoder
+	left     uint32 // of a chunk that goes as it is
+	packed   []byte
+	unpacked []byte // all of a packed chunk
+	rest     []byte // of it
+	done     bool
 }
 
+func newChunkReader(r io.Reader) (*chunkReader, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(chunkSize), zstd.WithDecoderMaxWindow(chunkSize))
+	return &chunkReader{r: r, z: z}, err
+}
+
+func (c *chunkReader) close() { c.z.Close() }
+
 func (c *chunkReader) Read(p []byte) (int, error) {
-	for c.left == 0 {
+	for c.left == 0 && len(c.rest) == 0 {
 		if c.done {
 			return 0, io.EOF
 		}
-		var head [chunkHead]byte
-		if _, err := io.ReadFull(c.r, head[:]); err != nil {
-			return 0, cutOff(err)
+		if err := c.next(); err != nil {
+			return 0, err
 		}
-		c.left = binary.BigEndian.Uint32(head[:])
-		if c.left == chunkAbort {
-			c.left = 0
-			return 0, errGivenUp
-		}
-		if c.left > chunkSize {
-			return 0, fmt.Errorf("%w: a chunk of %d bytes", ErrProtocol, c.left)
-		}
-		c.done = c.left == 0
+	}
+	if len(c.rest) > 0 {
+		n := copy(p, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
 	}
 	n, err := c.r.Read(p[:min(len(p), int(c.left))])
 	c.left -= uint32(n)
@@ -100,32 +137,41 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return 0, cutOff(err)
 }
 
+// next reads the head of a chunk, and all of a packed one.
+func (c *chunkReader) next() error {
+	var head [chunkHead]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return cutOff(err)
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size == chunkAbort {
+		return errGivenUp
+	}
+	packed := size&chunkPacked != 0
+	if size &^= chunkPacked; size > chunkSize || packed && size == 0 {
+		return fmt.Errorf("%w: a chunk of %d bytes", ErrProtocol, size)
+	}
+	if !packed {
+		c.left, c.done = size, size == 0
+		return nil
+	}
+	c.packed = slices.Grow(c.packed[:0], int(size))[:size]
+	if _, err := io.ReadFull(c.r, c.packed); err != nil {
+		return cutOff(err)
+	}
+	var err error
+	if c.unpacked, err = c.z.DecodeAll(c.packed, c.unpacked[:0]); err != nil || len(c.unpacked) > chunkSize {
+		return fmt.Errorf("%w: a chunk that unpacks to %d bytes: %w", ErrProtocol, len(c.unpacked), err)
+	}
+	c.rest = c.unpacked
+	return nil
+}
+
 func cutOff(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errBroken
 	}
 	return err
-}
-
-// whole is a decoded body that is at its end only when the chunks are.
-type whole struct {
-	decoded io.Reader
-	chunks  *chunkReader
-}
-
-func (w whole) Read(p []byte) (int, error) {
-	n, err := w.decoded.Read(p)
-	if err != io.EOF {
-		return n, err
-	}
-	var more [1]byte
-	switch extra, err := w.chunks.Read(more[:]); {
-	case extra > 0:
-		return n, fmt.Errorf("%w: the body goes on after its end", ErrProtocol)
-	case err != io.EOF: //nolint:errorlint // the same
-		return n, err
-	}
-	return n, io.EOF
 }
 
 // broken is the error for a stream that ends where it should not.

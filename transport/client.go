@@ -100,7 +100,7 @@ func (c *Client) List(ctx context.Context, app string, manifests bool) (replicat
 
 // Receive implements replicate.Target.
 func (c *Client) Receive(ctx context.Context, req driver.ReceiveRequest, r io.Reader) (driver.Snapshot, error) {
-	a, err := c.ask(ctx, request{Op: opReceive, Receive: &req, Compressed: true}, r)
+	a, err := c.ask(ctx, request{Op: opReceive, Receive: &req}, r)
 	if err == nil && a.Snapshot == nil {
 		err = fmt.Errorf("%w: an answer without a snapshot", ErrProtocol)
 	}
@@ -238,10 +238,16 @@ func readAnswer(r io.Reader) (answer, error) {
 	return a, err
 }
 
-// sendBody copies a body, compressed. A body that cannot be read to its end has none on the other side either.
+// sendBody copies a body. One that cannot be read to its end has none on the other side either.
 func sendBody(w io.Writer, body io.Reader) error {
-	return compress(newChunkWriter(w), func(z io.Writer) error {
-		_, err := io.Copy(z, body)
+	chunks, err := newChunkWriter(w)
+	if err != nil {
 		return err
-	})
+	}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{chunks}, struct{ io.Reader }{body}, make([]byte, copySize)); err != nil {
+		return err
+	}
+	return chunks.finish()
 }
+
+const copySize = 128 << 10

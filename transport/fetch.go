@@ -104,13 +104,12 @@ func (c *Client) download(ctx context.Context, req request, w io.Writer) (answer
 	if err := writeMessage(s, req); err != nil {
 		return answer{}, err
 	}
-	chunks := &chunkReader{r: s}
-	z, err := decompressor(chunks)
+	chunks, err := newChunkReader(s)
 	if err != nil {
 		return answer{}, err
 	}
-	defer z.Close()
-	switch _, err := io.Copy(taking{w}, whole{z, chunks}); {
+	defer chunks.close()
+	switch _, err := io.CopyBuffer(taking{w}, chunks, make([]byte, copySize)); {
 	case errors.Is(err, errGivenUp):
 		a, err := readAnswer(s)
 		if err == nil && a.Error == "" {

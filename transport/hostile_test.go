@@ -84,8 +84,15 @@ func chunks(parts ...string) []byte {
 	return b
 }
 
+// packedChunk says of the first part that it is packed.
+func packedChunk(parts ...string) []byte {
+	b := chunks(parts...)
+	b[0] |= 0x80
+	return b
+}
+
 // receiving is a request to receive a member with some fields changed, and no body yet.
-func receiving(t *testing.T, compressed bool, change func(m map[string]any)) []byte {
+func receiving(t *testing.T, change func(m map[string]any)) []byte {
 	t.Helper()
 	text, err := json.Marshal(member(1, 1))
 	if err != nil {
@@ -98,7 +105,7 @@ func receiving(t *testing.T, compressed bool, change func(m map[string]any)) []b
 	if change != nil {
 		change(m)
 	}
-	text, err = json.Marshal(map[string]any{"op": "receive", "compressed": compressed, "receive": map[string]any{"Snapshot": m}})
+	text, err = json.Marshal(map[string]any{"op": "receive", "receive": map[string]any{"Snapshot": m}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,26 +167,29 @@ func TestHostileClient(t *testing.T) {
 		"commit another app":               frame(`{"op":"commit","manifest":{"id":"` + string(id) + `","app":"other","members":[{"guid":"z"}]}}`),
 		"commit outside":                   frame(`{"op":"commit","manifest":{"id":"../../../etc-20261121T020000.123Z","app":"../../../etc","members":[{"guid":"z"}]}}`),
 		"receive nothing":                  frame(`{"op":"receive"}`),
-		"receive without a body":           receiving(t, false, nil),
-		"a body without an end":            append(receiving(t, false, nil), chunks("half")...),
-		"a chunk cut off":                  append(receiving(t, false, nil), 0, 0, 1, 0, 'x'),
-		"a chunk too large":                append(receiving(t, false, nil), 0xff, 0, 0, 0, 'x'),
-		"a compressed body that is none":   append(receiving(t, true, nil), whole...),
-		"a compressed body without an end": append(receiving(t, true, nil), chunks(string(packed(t, 5, 1<<20)))...),
-		"a compressed body cut off":        append(receiving(t, true, nil), chunks(string(packed(t, 100, 1<<20)[:9]), "")...),
-		"a compressed body that goes on":   append(receiving(t, true, nil), chunks(string(packed(t, 5, 1<<20))+"and on", "")...),
-		"a window of more than is granted": append(receiving(t, true, nil), chunks(string(packed(t, 64<<20, 32<<20)), "")...),
-		"another kind":                     append(receiving(t, false, set("Dataset", map[string]string{"Kind": "zfs", "Name": "tank"})), whole...),
-		"no set":                           append(receiving(t, false, set("Set", "")), whole...),
-		"a set outside":                    append(receiving(t, false, set("Set", "../x-20261121T020000.123Z")), whole...),
-		"a set with a line break":          append(receiving(t, false, set("Set", "ccn\n-20261121T020000.123Z")), whole...),
-		"no member":                        append(receiving(t, false, set("Member", 0)), whole...),
-		"a member below zero":              append(receiving(t, false, set("Member", -1)), whole...),
-		"a member beyond all":              append(receiving(t, false, set("Member", 2)), whole...),
-		"a set of a billion":               append(receiving(t, false, set("Of", 1_000_000_000)), whole...),
-		"no GUID":                          append(receiving(t, false, set("GUID", "")), whole...),
-		"a number that is text":            append(receiving(t, false, set("Order", "1")), whole...),
-		"a time that is none":              append(receiving(t, false, set("Taken", "yesterday")), whole...),
+		"receive without a body":           receiving(t, nil),
+		"a body without an end":            append(receiving(t, nil), chunks("half")...),
+		"a chunk cut off":                  append(receiving(t, nil), 0, 0, 1, 0, 'x'),
+		"a chunk too large":                append(receiving(t, nil), 0xff, 0, 0, 0, 'x'),
+		"a packed chunk that is none":      append(receiving(t, nil), packedChunk("whole", "")...),
+		"a packed chunk of nothing":        append(receiving(t, nil), packedChunk("", "")...),
+		"a packed body without an end":     append(receiving(t, nil), packedChunk(string(packed(t, 5, 1<<18)))...),
+		"a packed chunk cut off":           append(receiving(t, nil), packedChunk(string(packed(t, 100, 1<<18)[:9]), "")...),
+		"a packed chunk that goes on":      append(receiving(t, nil), packedChunk(string(packed(t, 5, 1<<18))+"and on", "")...),
+		"a packed chunk that grows":        append(receiving(t, nil), packedChunk(string(packed(t, 64<<20, 1<<18)), "")...),
+		"a window of more than is granted": append(receiving(t, nil), packedChunk(string(packed(t, 1<<18, 32<<20)), "")...),
+		"a packed chunk too large":         append(receiving(t, nil), 0x8f, 0xff, 0xff, 0xff, 'x'),
+		"another kind":                     append(receiving(t, set("Dataset", map[string]string{"Kind": "zfs", "Name": "tank"})), whole...),
+		"no set":                           append(receiving(t, set("Set", "")), whole...),
+		"a set outside":                    append(receiving(t, set("Set", "../x-20261121T020000.123Z")), whole...),
+		"a set with a line break":          append(receiving(t, set("Set", "ccn\n-20261121T020000.123Z")), whole...),
+		"no member":                        append(receiving(t, set("Member", 0)), whole...),
+		"a member below zero":              append(receiving(t, set("Member", -1)), whole...),
+		"a member beyond all":              append(receiving(t, set("Member", 2)), whole...),
+		"a set of a billion":               append(receiving(t, set("Of", 1_000_000_000)), whole...),
+		"no GUID":                          append(receiving(t, set("GUID", "")), whole...),
+		"a number that is text":            append(receiving(t, set("Order", "1")), whole...),
+		"a time that is none":              append(receiving(t, set("Taken", "yesterday")), whole...),
 	}
 	if len(tries) < 40 {
 		t.Fatalf("%d things are tried", len(tries))
@@ -254,7 +264,7 @@ func TestManyRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = st.Write(append(receiving(t, false, nil), chunks("x", "")...))
+		_, _ = st.Write(append(receiving(t, nil), chunks("x", "")...))
 		streams = append(streams, st)
 	}
 	close(s.block)

@@ -27,16 +27,15 @@ const (
 
 // request is what a client asks for; which fields are used depends on Op.
 type request struct {
-	Op         string                 `json:"op"`
-	Origin     bool                   `json:"origin,omitempty"` // of the host's own sets, not of the replicas that it keeps
-	App        string                 `json:"app,omitempty"`
-	Manifests  bool                   `json:"manifests,omitempty"`
-	Receive    *driver.ReceiveRequest `json:"receive,omitempty"`
-	Send       *driver.SendRequest    `json:"send,omitempty"`
-	Compressed bool                   `json:"compressed,omitempty"` // the body is zstd
-	Manifest   *snapset.Manifest      `json:"manifest,omitempty"`
-	Snapshot   *driver.Snapshot       `json:"snapshot,omitempty"` // to pin, unpin or read
-	Reason     string                 `json:"reason,omitempty"`   // of a pin
+	Op        string                 `json:"op"`
+	Origin    bool                   `json:"origin,omitempty"` // of the host's own sets, not of the replicas that it keeps
+	App       string                 `json:"app,omitempty"`
+	Manifests bool                   `json:"manifests,omitempty"`
+	Receive   *driver.ReceiveRequest `json:"receive,omitempty"`
+	Send      *driver.SendRequest    `json:"send,omitempty"`
+	Manifest  *snapset.Manifest      `json:"manifest,omitempty"`
+	Snapshot  *driver.Snapshot       `json:"snapshot,omitempty"` // to pin, unpin or read
+	Reason    string                 `json:"reason,omitempty"`   // of a pin
 }
 
 // answer is what comes back.

@@ -152,28 +152,25 @@ func send(ctx context.Context, from func(context.Context, driver.SendRequest, io
 		cancel()
 		_ = s.SetWriteDeadline(past)
 	}()
-	chunks := newChunkWriter(s)
-	err := compress(chunks, func(w io.Writer) error { return from(ctx, *req.Send, w) })
+	chunks, err := newChunkWriter(s)
 	if err != nil {
+		return err
+	}
+	if err := from(ctx, *req.Send, chunks); err != nil {
 		return errors.Join(err, chunks.abort())
 	}
-	return nil
+	return chunks.finish()
 }
 
 func receive(ctx context.Context, place *replicate.Place, req request, body io.Reader) (answer, error) {
 	if req.Receive == nil {
 		return answer{}, fmt.Errorf("%w: nothing says what is to be received", ErrProtocol)
 	}
-	chunks := &chunkReader{r: body}
-	var r io.Reader = chunks
-	if req.Compressed {
-		z, err := decompressor(chunks)
-		if err != nil {
-			return answer{}, err
-		}
-		defer z.Close()
-		r = whole{z, chunks}
+	chunks, err := newChunkReader(body)
+	if err != nil {
+		return answer{}, err
 	}
-	s, err := place.Receive(ctx, *req.Receive, r)
+	defer chunks.close()
+	s, err := place.Receive(ctx, *req.Receive, chunks)
 	return answer{Snapshot: &s}, err
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -212,3 +214,47 @@ func TestNotVolsnap(t *testing.T) {
 }
 
 var _ replicate.Target = (*transport.Client)(nil)
+
+// What can be compressed is, also behind a long stretch of what cannot.
+func TestCompresses(t *testing.T) {
+	noise := make([]byte, 8<<20)
+	_, _ = rand.NewChaCha8([32]byte{3}).Read(noise) // never fails
+	text := bytes.Repeat([]byte("a line of a log\n"), 1<<20)
+	for name, tc := range map[string]struct {
+		body []byte
+		most int64
+	}{
+		"text":                   {text, 1 << 20},
+		"noise":                  {noise, 8<<20 + 64<<10},
+		"noise, then a lot else": {slices.Concat(noise, text), 14 << 20},
+	} {
+		s, conn := server(t)
+		line := &counted{ReadWriteCloser: conn}
+		c, err := transport.Open(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Receive(t.Context(), driver.ReceiveRequest{Snapshot: member(1, 1)}, bytes.NewReader(tc.body)); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(s.content[member(1, 1).GUID], tc.body) {
+			t.Errorf("%s: what came is not what was sent", name)
+		}
+		if n := line.n.Load(); n > tc.most {
+			t.Errorf("%s: %d bytes went over the line", name, n)
+		}
+		_ = c.Close()
+	}
+}
+
+// counted counts what is written to it.
+type counted struct {
+	io.ReadWriteCloser
+	n atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.ReadWriteCloser.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}

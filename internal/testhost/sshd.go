@@ -52,11 +52,11 @@ func StartSSHD(t testing.TB, dir, command string) *SSHD {
 	return s
 }
 
-// NewSSHD starts a server whose key does the forced command, with all that it needs in a directory that is there. Whoever
-// called it calls Close.
-func NewSSHD(dir, command string) (*SSHD, error) {
+// NewSSHD starts a server whose key does the forced command, with all that it needs in a directory that is there, and
+// further lines of sshd_config(5). Whoever called it calls Close.
+func NewSSHD(dir, command string, config ...string) (*SSHD, error) {
 	s := &SSHD{Dir: dir, Identity: filepath.Join(dir, "id"), done: make(chan struct{})}
-	if err := s.write(command); err != nil {
+	if err := s.write(command, config); err != nil {
 		return nil, err
 	}
 	if err := s.start(); err != nil {
@@ -73,7 +73,7 @@ func (s *SSHD) Env() string {
 	return "PATH=" + filepath.Join(s.Dir, "bin") + ":" + os.Getenv("PATH")
 }
 
-func (s *SSHD) write(command string) error {
+func (s *SSHD) write(command string, config []string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -115,7 +115,8 @@ StrictModes no
 PasswordAuthentication no
 PermitRootLogin forced-commands-only
 MaxStartups 100
-`, s.Port, hostKey, filepath.Join(s.Dir, "authorized_keys")), 0o600),
+%s
+`, s.Port, hostKey, filepath.Join(s.Dir, "authorized_keys"), strings.Join(config, "\n")), 0o600),
 	)
 }
 
@@ -167,6 +168,43 @@ func (s *SSHD) Cut() error {
 		return fmt.Errorf("pkill: %w: %s", err, out)
 	}
 	return nil
+}
+
+// PID is the server's process, whose children are the connections.
+func (s *SSHD) PID() int { return s.cmd.Process.Pid }
+
+// Rest returns once there is no connection any more.
+func (s *SSHD) Rest() error {
+	return await(s.done, func() error {
+		out, err := exec.Command("pgrep", "-P", fmt.Sprint(s.PID())).Output()
+		var ended *exec.ExitError
+		switch {
+		case errors.As(err, &ended) && ended.ExitCode() == 1: // there is none
+			return nil
+		case err != nil:
+			return fmt.Errorf("pgrep: %w", err)
+		}
+		return fmt.Errorf("still at work: %q", strings.Fields(string(out)))
+	})
+}
+
+// Logins counts the connections that were let in, and the commands that were started on them, with "LogLevel VERBOSE".
+func (s *SSHD) Logins() (connections, commands int, err error) {
+	log, err := os.ReadFile(filepath.Join(s.Dir, "log"))
+	return strings.Count(string(log), "Accepted publickey for "), strings.Count(string(log), "Starting session: "), err
+}
+
+// Peak is how many bytes of memory the server took after Close, or whatever process of its connections took the most, if that had
+// ended by then (see Rest).
+func (s *SSHD) Peak() int64 {
+	if s.cmd.ProcessState == nil {
+		return 0
+	}
+	used, ok := s.cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return used.Maxrss << 10
 }
 
 // Close ends the server. Connections that there are go on.

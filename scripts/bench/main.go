@@ -1,11 +1,17 @@
 // Command bench measures volsnap beside what else would do the same, as root:
 //
-//	go run ./scripts/bench [--storage btrfs|zfs|lvm] [--runs N] [pause|many|delete|fifty|noop ...]
+//	go run ./scripts/bench [--storage btrfs|zfs|lvm] [--runs N] [pause|many|delete|fifty|noop|uptodate|stream ...]
 //
 // It prints tables in Markdown, of which docs/benchmarks.md is made by hand. Without a part it runs all that the storage has,
-// which takes about half an hour on Btrfs. Each part makes a pool in a sparse file, and a Docker engine of its own where it
+// which takes about an hour on Btrfs. Each part makes a pool in a sparse file, and a Docker engine of its own where it
 // needs one, and leaves nothing behind. What is compared is measured in turn, in one run, so that a busy machine is busy for
 // all.
+//
+// "uptodate" and "stream" replicate, on Btrfs and ZFS, to an sshd of their own on loopback, beside btrbk or syncoid: the first with
+// nothing to send (--volumes says of how many datasets), the second a large volume (--mebibytes says how large) to fresh pools, also
+// beside the raw pipe, until all is on disk. The peak of memory is that of the largest process of a side, by the rusage of what
+// was started here and of the sshd, which has waited for all of its own. Processes are counted by strace(1), in a run of their
+// own that is not timed; where there is no strace they are not.
 //
 // Where there is no Go, VOLSNAP_TEST_BINARY and VOLSNAP_TEST_LOAD name the programs that it would compile (see
 // testhost.Build). On a machine that VOLSNAP_TEST_SLOW calls slow it measures less often.
@@ -32,7 +38,8 @@ type bench struct {
 	on        storage
 	runs      int    // 0: the part's own number
 	snapshots int    // of the part "many"; 0: the storage's own number
-	volumes   int    // of each set there; 0: the storage's own
+	volumes   int    // of each set there, and of "uptodate"; 0: the storage's own
+	mebibytes int    // of the part "stream"; 0: the machine's own number
 	bin       string // of volsnap
 	out       printer
 }
@@ -41,16 +48,21 @@ type bench struct {
 type part struct {
 	name string
 	run  func(*bench, context.Context) error
-	only string // the one storage that has it, if not all have
+	only []string // the storages that have it, if not all have
 }
+
+// of tells whether a storage has it.
+func (p part) of(kind string) bool { return len(p.only) == 0 || slices.Contains(p.only, kind) }
 
 // parts in the order in which they run.
 var parts = []part{
 	{name: "pause", run: (*bench).pause},
 	{name: "fifty", run: (*bench).fifty},
 	{name: "noop", run: (*bench).noop},
-	{name: "delete", run: (*bench).delete, only: testhost.PartBtrfs},
+	{name: "delete", run: (*bench).delete, only: []string{testhost.PartBtrfs}},
 	{name: "many", run: (*bench).many},
+	{name: "uptodate", run: (*bench).uptodate, only: replicated},
+	{name: "stream", run: (*bench).stream, only: replicated},
 }
 
 func main() {
@@ -86,7 +98,8 @@ func run() (err error) {
 	flag.StringVar(&b.kind, "storage", testhost.PartBtrfs, "what to measure on: btrfs, zfs or lvm")
 	flag.IntVar(&b.runs, "runs", 0, "how often to measure each thing; 0: as often as docs/benchmarks.md says")
 	flag.IntVar(&b.snapshots, "snapshots", 0, "how many snapshots \"many\" makes; 0: as docs/benchmarks.md says")
-	flag.IntVar(&b.volumes, "volumes", 0, "how many volumes each set of \"many\" has; 0: as docs/benchmarks.md says")
+	flag.IntVar(&b.volumes, "volumes", 0, "how many volumes each set of \"many\" and \"uptodate\" has; 0: as docs/benchmarks.md says")
+	flag.IntVar(&b.mebibytes, "mebibytes", 0, "how much that cannot be compressed \"stream\" sends, and a quarter more that can; 0: 1024, on a slow machine 256")
 	flag.Parse()
 	if b.on = storages[b.kind]; b.on == nil {
 		return usageError{fmt.Errorf("there is no storage %q", b.kind)}
@@ -126,12 +139,12 @@ func (b *bench) wanted(names []string) (out []part, err error) {
 		if at < 0 {
 			return nil, usageError{fmt.Errorf("there is no part %q", name)}
 		}
-		if only := parts[at].only; only != "" && only != b.kind {
-			return nil, usageError{fmt.Errorf("%s is for %s alone", name, only)}
+		if p := parts[at]; !p.of(b.kind) {
+			return nil, usageError{fmt.Errorf("%s is for %s alone", name, strings.Join(p.only, " and "))}
 		}
 	}
 	for _, p := range parts {
-		if (p.only == "" || p.only == b.kind) && (len(names) == 0 || slices.Contains(names, p.name)) {
+		if p.of(b.kind) && (len(names) == 0 || slices.Contains(names, p.name)) {
 			out = append(out, p)
 		}
 	}

@@ -92,7 +92,7 @@ func (b *bench) listings(ctx context.Context, s *store, title string, others []p
 	}
 	var failed error
 	for i := range b.times(manyRuns) {
-		if failed = b.round(ctx, all, i); failed != nil {
+		if failed = b.round(ctx, "many", all, i); failed != nil {
 			break
 		}
 	}
@@ -116,7 +116,7 @@ type measured struct {
 }
 
 // round runs each program once, beginning with another one each time.
-func (b *bench) round(ctx context.Context, all []*measured, i int) error {
+func (b *bench) round(ctx context.Context, part string, all []*measured, i int) error {
 	for k := range all {
 		m := all[(i+k)%len(all)]
 		if m.most > 0 && len(m.took) == m.most {
@@ -127,12 +127,12 @@ func (b *bench) round(ctx context.Context, all []*measured, i int) error {
 				return err
 			}
 		}
-		used, err := measure(ctx, m.argv)
+		used, err := measure(ctx, m.argv, m.env...)
 		if err != nil {
 			return err
 		}
 		m.took, m.worked, m.memory = append(m.took, used.wall), append(m.worked, used.cpu), max(m.memory, used.memory)
-		b.out.progress("many: %s: %s", m.name, used.wall)
+		b.out.progress("%s: %s: %s", part, m.name, used.wall)
 	}
 	return nil
 }
@@ -184,6 +184,9 @@ func measure(ctx context.Context, argv []string, env ...string) (usage, error) {
 	u := usage{wall: time.Since(begin)}
 	if cmd.ProcessState != nil {
 		u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	if ctx.Err() != nil {
+		return u, ctx.Err()
 	}
 	if err != nil {
 		return u, fmt.Errorf("%s: %w", argv, err)

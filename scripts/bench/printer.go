@@ -62,6 +62,7 @@ func (p printer) host(ctx context.Context, args string) {
 		{"pgbench", []string{"pgbench", "--version"}},
 		{"btrbk", []string{"btrbk", "--version"}},
 		{"sanoid", []string{"sanoid", "--version"}},
+		{"OpenSSH", []string{"sh", "-c", "ssh -V 2>&1"}},
 	} {
 		out, err := command.Run(ctx, command.Cmd{Argv: v.argv})
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out.Stdout)), "\n")

@@ -57,6 +57,7 @@ var storages = map[string]storage{testhost.PartBtrfs: onBtrfs{}, testhost.PartZF
 type program struct {
 	name  string
 	argv  []string
+	env   []string
 	ready func(context.Context) error // before each time, if there is something to be done
 	most  int                         // so often at most; 0: as often as the others
 }
