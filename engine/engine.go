@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -106,6 +107,9 @@ func (e *Engine) stage(name string) {
 	}
 }
 
+// mounts is below which snapshots are mounted to be read.
+func (e *Engine) mounts() string { return filepath.Join(e.RunDir, "mounts") }
+
 // locked calls fn with the app's lock held, after what a dead run left was thawed and removed.
 func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) error) (err error) {
 	defer e.stage("")
@@ -122,6 +126,9 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 	if err := Release(ctx, e.Drivers); err != nil {
 		// Of another app's storage, perhaps. Where it is this one's, the plan finds it held up, and refuses.
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not resume all that dead runs may have left suspended")
+	}
+	if err := replicate.SweepMounts(e.mounts()); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not unmount what a dead verify had left mounted, which keeps that from being pruned")
 	}
 	if err := e.removeLeftOvers(ctx, app); err != nil {
 		return err

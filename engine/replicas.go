@@ -84,11 +84,15 @@ func (r Replicas) plan(app string, sets []snapset.Set, unusual bool) PrunePlan {
 	var items []retention.Item
 	var newest time.Time
 	flood := 0
+	last := lastOf(slices.DeleteFunc(slices.Clone(sets), func(s snapset.Set) bool { return !s.Complete }))
 	for _, s := range sets {
 		if !s.Complete {
 			continue
 		}
 		it := itemOf(s)
+		for _, m := range last[s.ID] {
+			it.Uses = append(it.Uses, fmt.Sprintf("last of %s in %s", m.Volume, datasetOf(m)))
+		}
 		at := arrival(s)
 		if !r.Trusted {
 			it.Time = at

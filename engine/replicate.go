@@ -96,7 +96,7 @@ func (e *Engine) replicateTo(ctx context.Context, app App, t Target) (r report.R
 		opt.Bandwidth = rate.NewLimiter(rate.Limit(t.Bandwidth), int(min(t.Bandwidth, maxBurst)))
 	}
 	done, err := replicate.Run(ctx, from.sources, from.sets, link, app.Name, opt)
-	r.Newest = string(done.Newest)
+	r.Newest, r.Listed = string(done.Newest), done.Listed
 	for _, s := range done.Sent {
 		r.Sets = append(r.Sets, report.Sent{
 			ID: string(s.ID), Bytes: s.Bytes, Incremental: s.Incremental, Resumed: s.Resumed, TookMS: milliseconds(s.Took),

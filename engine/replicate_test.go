@@ -381,3 +381,38 @@ func TestPruneReplicas(t *testing.T) {
 		t.Errorf("after the prune: %+v", r.Replicated)
 	}
 }
+
+// The last replica of what a volume lay on before stays, as it does at the source: its file system may only not have been mounted.
+func TestPruneKeepsTheLastOfAMovedVolume(t *testing.T) {
+	p := newPair(t)
+	first := driver.SetID(p.run().Set)
+	old := p.paths[0]
+	moved := filepath.Join(filepath.Dir(old), "moved")
+	if err := errors.Join(os.Rename(old, old+".away"), os.Mkdir(moved, 0o700), os.WriteFile(filepath.Join(moved, "f"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(moved, old); err != nil {
+		t.Fatal(err)
+	}
+	p.storage.AddDataset(moved)
+	p.paths[0] = moved
+	p.storage.Write(driver.Dataset{Kind: driverfake.Kind, Name: moved}, "f", "moved")
+	for range 4 {
+		p.run()
+	}
+	now := time.Now().Add(100 * time.Hour)
+	there := engine.Replicas{Place: p.target, Keep: retention.Policy{Last: 1}, Zone: time.UTC, Now: func() time.Time { return now }}
+	plan, err := there.PlanApp(t.Context(), "app", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range plan.Verdicts {
+		if v.Set.ID == first {
+			if !v.Keep {
+				t.Errorf("%s would go: %q", first, v.Reasons)
+			}
+			return
+		}
+	}
+	t.Errorf("%s is not among %d sets", first, len(plan.Verdicts))
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -45,8 +44,10 @@ func (e *Engine) Verify(ctx context.Context, id driver.SetID, target string, lin
 	if here.Manifest != nil && !here.Complete {
 		r.Faults = append(r.Faults, "the set here is not complete")
 	}
+	var unknown []error
 	for _, m := range here.Snapshots {
-		r.Members = append(r.Members, e.verifyMember(ctx, m, replica, link, content))
+		one, err := e.verifyMember(ctx, m, replica, link, content)
+		r.Members, unknown = append(r.Members, one), append(unknown, err)
 	}
 	if here.Manifest == nil {
 		for _, m := range replica.Snapshots {
@@ -57,6 +58,8 @@ func (e *Engine) Verify(ctx context.Context, id driver.SetID, target string, lin
 	switch {
 	case ctx.Err() != nil:
 		return r, ctx.Err()
+	case errors.Join(unknown...) != nil:
+		return r, errors.Join(unknown...)
 	case !r.OK:
 		return r, fmt.Errorf("%s at %s: %w", id, target, ErrDiffers)
 	}
@@ -72,25 +75,29 @@ func setOf(sets []snapset.Set, id driver.SetID) (snapset.Set, error) {
 	return snapset.Set{}, fmt.Errorf("%s: %w", id, ErrNoSet)
 }
 
-func (e *Engine) verifyMember(ctx context.Context, m driver.Snapshot, replica snapset.Set, link Link, content bool) report.VerifiedMember {
-	out := report.VerifiedMember{Dataset: m.Dataset.Name, GUID: m.GUID}
+// verifyMember returns an error if it could not find out whether a member differs.
+func (e *Engine) verifyMember(
+	ctx context.Context, m driver.Snapshot, replica snapset.Set, link Link, content bool,
+) (out report.VerifiedMember, err error) {
+	out = report.VerifiedMember{Dataset: m.Dataset.Name, GUID: m.GUID}
 	i := slices.IndexFunc(replica.Snapshots, func(s driver.Snapshot) bool { return s.GUID == m.GUID })
 	if i < 0 {
 		out.Error = "no member there has its GUID"
-		return out
+		return out, nil
 	}
 	there := replica.Snapshots[i]
 	out.Replica, out.Error = there.Name, there.Fault
 	if content && out.Error == "" {
 		if err := e.compare(ctx, m, there, link, &out); err != nil {
-			out.Error = err.Error()
+			out.Error = "its content was not compared: " + err.Error()
+			return out, fmt.Errorf("compare the content of %s: %w", m.Name, err)
 		}
 	}
 	out.OK = out.Error == ""
-	return out
+	return out, nil
 }
 
-// compare reads both sides at once.
+// compare reads both sides at once. That they differ is no error, but in out.
 func (e *Engine) compare(ctx context.Context, m, there driver.Snapshot, link Link, out *report.VerifiedMember) error {
 	d, err := e.driver(m.Dataset.Kind)
 	if err != nil {
@@ -101,7 +108,7 @@ func (e *Engine) compare(ctx context.Context, m, there driver.Snapshot, link Lin
 	var mine, theirs tree.Digest
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		mine, err = replicate.DigestOf(gctx, d, m, filepath.Join(e.RunDir, "mounts"))
+		mine, err = replicate.DigestOf(gctx, d, m, e.mounts())
 		return err
 	})
 	g.Go(func() (err error) {
@@ -115,7 +122,7 @@ func (e *Engine) compare(ctx context.Context, m, there driver.Snapshot, link Lin
 	}
 	out.Content, out.ReplicaContent = &mine, &theirs
 	if mine != theirs {
-		return fmt.Errorf("it holds %d files with %d bytes (%.12s…), and the replica %d with %d (%.12s…)",
+		out.Error = fmt.Sprintf("it holds %d files with %d bytes (%.12s…), and the replica %d with %d (%.12s…)",
 			mine.Files, mine.Bytes, mine.SHA256, theirs.Files, theirs.Bytes, theirs.SHA256)
 	}
 	return nil

@@ -22,13 +22,12 @@ type Mounter interface {
 
 const mountPrefix = "digest-" // then the process and a random part
 
-// DigestOf reads all that a snapshot holds, which it mounts below dir for that time. What a killed process left mounted there
-// it unmounts.
+// DigestOf reads all that a snapshot holds, which it mounts below dir for that time. See SweepMounts for what a kill leaves.
 func DigestOf(ctx context.Context, by Mounter, s driver.Snapshot, dir string) (out tree.Digest, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return out, err
 	}
-	if err := sweepMounts(dir); err != nil {
+	if err := SweepMounts(dir); err != nil {
 		return out, err
 	}
 	at, err := os.MkdirTemp(dir, fmt.Sprintf("%s%d-", mountPrefix, os.Getpid()))
@@ -44,7 +43,8 @@ func DigestOf(ctx context.Context, by Mounter, s driver.Snapshot, dir string) (o
 	return tree.Of(ctx, at)
 }
 
-func sweepMounts(dir string) error {
+// SweepMounts unmounts what killed processes have left mounted below a directory of DigestOf. None is no error.
+func SweepMounts(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, mountPrefix+"*"))
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,8 +30,8 @@ type OriginSource interface {
 	driver.Lister
 }
 
-// basesAtMost is how many sets of a dataset one place of a client may keep: the one that it has, what it is about to get, and what
-// has arrived in part. Without a bound it could fill the disk by keeping all of them.
+// basesAtMost is how many snapshots of a dataset a client may keep, for all its places, and for how many places one: what they
+// have, what they are about to get, and what has arrived in part. Without a bound it could fill the disk by keeping all of them.
 const basesAtMost = 8
 
 // List tells what there is of an app.
@@ -46,6 +47,7 @@ func (o *Origin) List(ctx context.Context, app string) (Listing, error) {
 		}
 		for _, s := range snaps {
 			if s.Set.App() == app {
+				s.Pins = slices.DeleteFunc(slices.Clone(s.Pins), func(pin string) bool { return o.own(pin) != nil })
 				l.Snapshots = append(l.Snapshots, s)
 			}
 		}
@@ -54,7 +56,8 @@ func (o *Origin) List(ctx context.Context, app string) (Listing, error) {
 	return l, nil
 }
 
-// Send is driver.Sender's, of sets that were finished.
+// Send is driver.Sender's, of what the client keeps as a base: so what it fetches, however slowly, is nothing that could be pruned
+// meanwhile.
 func (o *Origin) Send(ctx context.Context, req driver.SendRequest, w io.Writer) error {
 	src, err := o.source(req.Snapshot)
 	if err == nil && req.Base != nil {
@@ -63,7 +66,26 @@ func (o *Origin) Send(ctx context.Context, req driver.SendRequest, w io.Writer) 
 	if err != nil {
 		return err
 	}
-	return src.Send(ctx, req, w)
+	snaps, err := src.Snapshots(ctx, req.Snapshot.Dataset)
+	if err != nil {
+		return err
+	}
+	for _, s := range snaps {
+		if s.GUID == req.Snapshot.GUID && o.keeps(s) > 0 {
+			return src.Send(ctx, req, w)
+		}
+	}
+	return fmt.Errorf("%s, which %q does not keep: %w", req.Snapshot.Name, o.Client, ErrForbidden)
+}
+
+// keeps is for how many places the client keeps a snapshot.
+func (o *Origin) keeps(s driver.Snapshot) (n int) {
+	for _, pin := range s.Pins {
+		if o.own(pin) == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Pin keeps a snapshot as a base of the client's, who may have several places: the reason is that of BaseAt.
@@ -79,14 +101,17 @@ func (o *Origin) Pin(ctx context.Context, s driver.Snapshot, reason string) erro
 	if err != nil {
 		return err
 	}
-	kept := 0
-	for _, other := range snaps {
-		if other.GUID != s.GUID && slices.Contains(other.Pins, reason) {
-			kept++
+	others := 0
+	for _, one := range snaps {
+		switch {
+		case one.GUID != s.GUID && o.keeps(one) > 0:
+			others++
+		case one.GUID == s.GUID && !slices.Contains(one.Pins, reason) && o.keeps(one) >= basesAtMost:
+			return fmt.Errorf("%s is kept for %d places of %q already: %w", s.Name, basesAtMost, o.Client, ErrForbidden)
 		}
 	}
-	if kept >= basesAtMost {
-		return fmt.Errorf("%d snapshots of %s are kept for %q already, more than bases can be: %w", kept, s.Dataset, reason, ErrForbidden)
+	if others >= basesAtMost {
+		return fmt.Errorf("%d snapshots of %s are kept for %q already, more than bases can be: %w", others, s.Dataset, o.Client, ErrForbidden)
 	}
 	return src.Pin(ctx, s, reason)
 }
@@ -106,8 +131,13 @@ func (o *Origin) Unpin(ctx context.Context, s driver.Snapshot, reason string) er
 // BaseAt is the name of a place of a client, as the base of which a set is kept where it was taken. No target has such a name.
 func BaseAt(client, place string) string { return client + "/" + place }
 
+// placeName is what a target may be called (config.Target).
+var placeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$`)
+
 func (o *Origin) own(reason string) error {
-	if at, is := driver.BaseOf(reason); !is || !strings.HasPrefix(at, BaseAt(o.Client, "")) {
+	at, is := driver.BaseOf(reason)
+	place, its := strings.CutPrefix(at, BaseAt(o.Client, ""))
+	if !is || !its || !placeName.MatchString(place) {
 		return fmt.Errorf("the pin %q of %q: %w", reason, o.Client, ErrForbidden)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/volsnap/volsnap/driver"
@@ -30,9 +31,26 @@ type Order struct {
 	SkipIntermediate bool // the newest alone
 }
 
+// byAge sorts sets of one app, oldest first: by the storage's own order where two have a dataset in common, and by their times
+// only where they have none. A set that was taken while the clock was ahead is older than those that were taken after it.
+func byAge(sets []snapset.Set) []snapset.Set {
+	sets = slices.Clone(sets)
+	slices.SortStableFunc(sets, func(a, b snapset.Set) int {
+		for _, m := range a.Snapshots {
+			for _, n := range b.Snapshots {
+				if m.Dataset == n.Dataset && m.Order != n.Order {
+					return cmp.Compare(m.Order, n.Order)
+				}
+			}
+		}
+		return a.ID.Time().Compare(b.ID.Time())
+	})
+	return sets
+}
+
 // Steps says what has to be sent so that a target has the sets of the source: those that are newer than the newest that both
-// have, oldest first. src are sets of one app, oldest first; those that are not complete count for nothing. What is older and
-// missing at the target its own policy has let go.
+// have, oldest first. src are sets of one app; those that are not complete count for nothing. What is older and missing at the
+// target its own policy has let go.
 //
 // The base of each stream is the newest earlier snapshot of the same dataset that both have, by GUID, one that is sent before
 // it included. Names and times decide nothing.
@@ -43,7 +61,7 @@ func Steps(src []snapset.Set, dst Listing, order Order) []Transfer {
 			there[s.GUID] = true
 		}
 	}
-	src = slices.DeleteFunc(slices.Clone(src), func(s snapset.Set) bool { return !s.Complete })
+	src = slices.DeleteFunc(byAge(src), func(s snapset.Set) bool { return !s.Complete })
 	lacking := src[Common(src, dst)+1:]
 	if order.SkipIntermediate && len(lacking) > 1 {
 		lacking = lacking[len(lacking)-1:]
@@ -65,7 +83,7 @@ func Steps(src []snapset.Set, dst Listing, order Order) []Transfer {
 	return transfers
 }
 
-// Common is the index of the newest set of src that is at the target, whole and committed; -1 if none is.
+// Common is the index of the newest set of src, in the order of byAge, that is at the target, whole and committed; -1 if none is.
 func Common(src []snapset.Set, dst Listing) int {
 	committed := map[string]bool{}
 	for _, s := range dst.Snapshots {

@@ -61,6 +61,16 @@ func told(transfers []replicate.Transfer) []string {
 	return out
 }
 
+// taken gives sets the storage's order that they were made in, whatever their times say.
+func taken(sets []snapset.Set, orders ...uint64) []snapset.Set {
+	for i := range sets {
+		for k := range sets[i].Snapshots {
+			sets[i].Snapshots[k].Order = orders[i]
+		}
+	}
+	return sets
+}
+
 func TestSteps(t *testing.T) {
 	damaged := func(sets []snapset.Set, i int) []snapset.Set { sets[i].Complete = false; return sets }
 	tests := []struct {
@@ -80,6 +90,10 @@ func TestSteps(t *testing.T) {
 		{name: "what the target let go is not sent again", src: history("a", "a", "a"), dst: there([]string{"a2"}), want: []string{}},
 		{name: "half of a set arrived", src: history("ab", "ab"), dst: there([]string{"a0", "b0"}, "a1"), want: []string{"1: b0>b1"}},
 		{name: "all arrived, and it was not committed", src: history("ab"), dst: there(nil, "a0", "b0"), want: []string{"0:"}},
+		{
+			name: "a set of a clock that was ahead, and those after it", src: taken(history("ab", "ab", "ab"), 2, 3, 1), dst: there([]string{"a2", "b2"}),
+			want: []string{"0: a2>a0 b2>b0", "1: a0>a1 b0>b1"},
+		},
 		{name: "a new dataset", src: history("a", "ab"), dst: there([]string{"a0"}), want: []string{"1: a0>a1 >b1"}},
 		{name: "one that was away for a while", src: history("ab", "a", "ab"), dst: there([]string{"a0", "b0", "a1"}), want: []string{"2: a1>a2 b0>b2"}},
 		{name: "a damaged set is not sent, nor a base", src: damaged(history("a", "a", "a"), 1), dst: there([]string{"a0"}), want: []string{"2: a0>a2"}},

@@ -55,18 +55,21 @@ type Sent struct {
 type Result struct {
 	Sent   []Sent       // oldest first
 	Newest driver.SetID // the newest set of the source that the target has now; empty if it has none, or none is known
+	Listed bool         // the target said what it has
 }
 
 // Run sends what the target lacks of the sets of one app, oldest first; with an error comes what was committed before it.
 // Nothing to do is no error. The caller keeps other runs off the app, and has listed its sets a moment ago, all of them.
 func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, app string, opt Options) (out Result, err error) {
+	sets = byAge(sets)
 	there, err := dst.List(ctx, app, false)
 	if err != nil {
 		return out, fmt.Errorf("list what is there: %w", err)
 	}
+	out.Listed = true
 	r := &run{
 		sources: map[string]Source{}, pinned: map[string]driver.Snapshot{}, index: map[driver.SetID]int{},
-		arrived: map[driver.SetID]bool{}, dst: dst, formats: there.Formats, opt: opt,
+		arrived: map[driver.SetID]bool{}, faulty: map[string]driver.Snapshot{}, dst: dst, formats: there.Formats, opt: opt,
 	}
 	for _, s := range sources {
 		r.sources[s.Kind()] = s
@@ -74,6 +77,9 @@ func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, 
 	here := map[string]bool{}
 	for _, s := range there.Snapshots {
 		here[s.GUID] = true
+		if s.Fault != "" {
+			r.faulty[s.GUID] = s
+		}
 	}
 	for i, set := range sets {
 		r.index[set.ID] = i
@@ -113,6 +119,7 @@ type run struct {
 	pinned  map[string]driver.Snapshot // what is kept for this target, by GUID
 	index   map[driver.SetID]int       // of the sets, by age
 	arrived map[driver.SetID]bool      // of which the target has members, and has committed none that is newer
+	faulty  map[string]driver.Snapshot // what is not at the target as it arrived
 	dst     Target
 	formats map[string][]string
 	opt     Options
@@ -123,6 +130,12 @@ type run struct {
 // transfer brings one set to the target.
 func (r *run) transfer(ctx context.Context, t Transfer) (Sent, error) {
 	begin := time.Now()
+	for _, m := range t.Set.Snapshots {
+		if bad, is := r.faulty[m.GUID]; is {
+			return Sent{}, fmt.Errorf("its replica %s %s: look at it there, and move it away or remove it; then it can be sent again: %w",
+				bad.Name, bad.Fault, driver.ErrForeign)
+		}
+	}
 	if err := r.pin(ctx, t.Set); err != nil {
 		return Sent{}, err
 	}

@@ -22,6 +22,8 @@ type Replication struct {
 	RoundTrips  int       `json:"round_trips"` // requests on them
 	Sets        []Sent    `json:"sets"`        // that were brought there, oldest first; empty when there was nothing to send
 	Error       string    `json:"error"`
+
+	Listed bool `json:"-"` // the target said what it has, so that no Newest means none
 }
 
 // Sent is one set that was brought to a target.
@@ -40,7 +42,7 @@ func replicationPath(dir, app, target string) string {
 // SaveReplication keeps r as the last replication of its app to its target. One that could not find out what the target has
 // keeps what was known of that.
 func SaveReplication(dir string, r Replication) error {
-	if r.Newest == "" {
+	if r.Newest == "" && !r.Listed {
 		if last, err := LoadReplication(dir, r.App, r.Target); err == nil && last != nil {
 			r.Newest = last.Newest
 		}

@@ -23,6 +23,8 @@ type Client struct {
 	conn     *greeted
 	session  *yamux.Session
 	requests atomic.Int64
+
+	silence, search time.Duration // see there
 }
 
 var _ replicate.Target = (*Client)(nil)
@@ -41,7 +43,7 @@ func Open(conn io.ReadWriteCloser) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Client{conn: g, session: session}, nil
+	return &Client{conn: g, session: session, silence: silence, search: search}, nil
 }
 
 // Requests is how many requests were made, each a round trip.
@@ -139,10 +141,14 @@ func (c *Client) MayDestroy(ctx context.Context) (bool, error) {
 
 // ask makes one request, with a body if there is one, and waits for the answer.
 func (c *Client) ask(ctx context.Context, req request, body io.Reader) (answer, error) {
-	a, err := c.exchange(ctx, req, body)
+	wctx, w := watched(ctx, c.silence)
+	defer w.end()
+	a, err := c.exchange(wctx, w, req, body)
 	switch {
 	case ctx.Err() != nil:
 		return answer{}, ctx.Err()
+	case errors.Is(context.Cause(wctx), errSilent):
+		return answer{}, errSilent
 	case err != nil && c.conn.failed() != nil:
 		return answer{}, c.conn.failed()
 	case err != nil:
@@ -160,7 +166,7 @@ func (c *Client) begin(ctx context.Context) (net.Conn, error) {
 	return c.session.Open()
 }
 
-func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (answer, error) {
+func (c *Client) exchange(ctx context.Context, w *watch, req request, body io.Reader) (answer, error) {
 	s, err := c.begin(ctx)
 	if err != nil {
 		return answer{}, err
@@ -168,19 +174,23 @@ func (c *Client) exchange(ctx context.Context, req request, body io.Reader) (ans
 	defer func() { _ = s.Close() }() // all that counts was answered, or failed
 	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(past) })
 	defer stop()
-	if err := writeMessage(s, req); err != nil {
+	if err := writeMessage(taker{s, w}, req); err != nil {
 		return answer{}, err
 	}
 	if body == nil {
+		if req.Op != opDigest { // which reads a whole volume
+			w.arm()
+		}
 		return readAnswer(s)
 	}
 	sending := make(chan error, 1)
 	var answered atomic.Bool
 	go func() {
-		err := sendBody(s, stopping{body, &answered})
+		err := sendBody(taker{s, w}, stopping{body, &answered})
 		if err != nil {
 			_ = s.Close() // the other side sees that the body has no end, and answers
 		}
+		w.arm() // for the answer
 		sending <- err
 	}()
 	a, err := readAnswer(s)

@@ -63,10 +63,14 @@ func (s source) Unpin(ctx context.Context, one driver.Snapshot, reason string) e
 
 // fetch makes a request that is answered with a body, which it writes to w.
 func (c *Client) fetch(ctx context.Context, req request, w io.Writer) error {
-	a, err := c.download(ctx, req, w)
+	wctx, silent := watched(ctx, c.search)
+	defer silent.end()
+	a, err := c.download(wctx, silent, req, w)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(context.Cause(wctx), errSilent):
+		return errSilent
 	case errors.As(err, new(writeError)):
 		return err
 	case err != nil && c.conn.failed() != nil:
@@ -93,7 +97,7 @@ func (t taking) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *Client) download(ctx context.Context, req request, w io.Writer) (answer, error) {
+func (c *Client) download(ctx context.Context, silent *watch, req request, w io.Writer) (answer, error) {
 	s, err := c.begin(ctx)
 	if err != nil {
 		return answer{}, err
@@ -101,17 +105,18 @@ func (c *Client) download(ctx context.Context, req request, w io.Writer) (answer
 	defer func() { _ = s.Close() }() // lets the other side stop, if it has not
 	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(past) })
 	defer stop()
-	if err := writeMessage(s, req); err != nil {
+	if err := writeMessage(taker{s, silent}, req); err != nil {
 		return answer{}, err
 	}
-	chunks, err := newChunkReader(s)
+	from := giver{s, silent}
+	chunks, err := newChunkReader(from)
 	if err != nil {
 		return answer{}, err
 	}
 	defer chunks.close()
 	switch _, err := io.CopyBuffer(taking{w}, chunks, make([]byte, copySize)); {
 	case errors.Is(err, errGivenUp):
-		a, err := readAnswer(s)
+		a, err := readAnswer(from)
 		if err == nil && a.Error == "" {
 			err = fmt.Errorf("%w: a stream was given up, and nothing says why", ErrProtocol)
 		}
@@ -119,5 +124,5 @@ func (c *Client) download(ctx context.Context, req request, w io.Writer) (answer
 	case err != nil:
 		return answer{}, err
 	}
-	return readAnswer(s)
+	return readAnswer(from)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/tree"
@@ -87,7 +89,7 @@ func (a answer) err() error {
 	if a.Error == "" {
 		return nil
 	}
-	e := &remoteError{text: a.Error}
+	e := &remoteError{text: strings.Map(plain, a.Error)}
 	for _, s := range sentinels {
 		for _, name := range a.Kinds {
 			if name == s.name {
@@ -96,6 +98,14 @@ func (a answer) err() error {
 		}
 	}
 	return e
+}
+
+// plain makes one line of what the other side says, which could be meant to look like several.
+func plain(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 // remoteError is an error of the other side, with the sentinels that it wrapped there.

@@ -145,14 +145,15 @@ func send(ctx context.Context, from func(context.Context, driver.SendRequest, io
 	if req.Send == nil {
 		return fmt.Errorf("%w: nothing says what is to be sent", ErrProtocol)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, w := watched(ctx, silence)
+	defer w.end()
 	go func() {
 		_, _ = s.Read(make([]byte, 1)) // returns when the client wants no more, or by the end of the request
-		cancel()
-		_ = s.SetWriteDeadline(past)
+		w.end()
 	}()
-	chunks, err := newChunkWriter(s)
+	stop := context.AfterFunc(ctx, func() { _ = s.SetWriteDeadline(past) })
+	defer stop()
+	chunks, err := newChunkWriter(taker{s, w})
 	if err != nil {
 		return err
 	}

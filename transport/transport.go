@@ -49,6 +49,16 @@ const (
 	windowSize   = 2 << 20 // bytes of a stream that may be on their way
 )
 
+// How long the other side may let us wait: for an answer, or until it takes the next piece of a body; and for the next piece of one
+// that it gives, which it may have to look for in a storage where little has changed. One that keeps the connection alive and does
+// nothing must not keep everything else from its turn.
+const (
+	silence = 15 * time.Minute
+	search  = time.Hour
+)
+
+var errSilent = errors.New("the connection is alive, and the other side does nothing")
+
 const greeting = magic + string(version)
 
 // preamble writes our greeting, and reads that of the other side.

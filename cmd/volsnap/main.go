@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/volsnap/volsnap/internal/state"
@@ -43,6 +44,7 @@ func main() {
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	bar            atomic.Pointer[progress] // while one is shown
 }
 
 // statusError ends the program with a status of its own; it has been reported already.

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/replicate"
 )
@@ -35,6 +37,8 @@ func (p *program) withProgress(c *cli.Context, h *host, fn func(context.Context)
 	}
 	bar := &progress{p: p}
 	h.engine.Stage, h.engine.Sending = bar.set, bar.sending
+	p.bar.Store(bar)
+	defer p.bar.Store(nil)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { bar.draw(done) })
@@ -91,12 +95,41 @@ func (b *progress) draw(done <-chan struct{}) {
 		case <-tick.C:
 			b.mu.Lock()
 			if took := time.Since(b.since); b.stage != "" && took > quiet {
-				_, _ = fmt.Fprintf(b.p.stderr, "\r\033[K%s … %ds%s", b.stage, int(took.Seconds()), rate(b.sent, time.Since(b.began))) // decoration only
+				line := fmt.Sprintf("%s … %ds%s", b.stage, int(took.Seconds()), rate(b.sent, time.Since(b.began)))
+				_, _ = fmt.Fprintf(b.p.stderr, "\r\033[K%s", cut(line, b.width())) // decoration only
 				b.shown = true
 			}
 			b.mu.Unlock()
 		}
 	}
+}
+
+// logWriter is where the log goes: past the line that shows progress.
+type logWriter struct{ p *program }
+
+func (w logWriter) Write(text []byte) (int, error) {
+	if bar := w.p.bar.Load(); bar != nil {
+		bar.mu.Lock()
+		defer bar.mu.Unlock()
+		bar.clear()
+	}
+	return w.p.stderr.Write(text)
+}
+
+// width is how many columns the terminal has.
+func (b *progress) width() int {
+	if f, ok := b.p.stderr.(*os.File); ok {
+		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+			return int(size.Col)
+		}
+	}
+	return 80
+}
+
+// cut leaves of a line what fits, and does not fill the last column, where some terminals begin a new one.
+func cut(line string, width int) string {
+	text := []rune(line)
+	return string(text[:min(len(text), max(0, width-1))])
 }
 
 // clear takes the line away, for the log line that may follow.

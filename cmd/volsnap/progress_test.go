@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -21,5 +22,22 @@ func TestRate(t *testing.T) {
 		if got := rate(tc.p, tc.took); got != want {
 			t.Errorf("%+v after %s: %q, want %q", tc.p, tc.took, got, want)
 		}
+	}
+}
+
+// A log line begins where the line that shows progress was, and that fits the terminal.
+func TestProgressAndLog(t *testing.T) {
+	var out bytes.Buffer
+	p := &program{stderr: &out}
+	bar := &progress{p: p, shown: true}
+	p.bar.Store(bar)
+	if _, err := (logWriter{p}).Write([]byte("a line\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "\r\033[Ka line\n" || bar.shown {
+		t.Errorf("%q", got)
+	}
+	if got := cut("replicating … 3s", 14); got != "replicating …" {
+		t.Errorf("%q", got)
 	}
 }

@@ -94,12 +94,16 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 	if err != nil {
 		return nil, nil, err
 	}
+	run := config.DefaultRunDir
+	if err := errors.Join(override(c, "run-dir", &run), ours("run directory", run)); err != nil {
+		return nil, nil, err
+	}
+	mounts := filepath.Join(run, "mounts")
+	if err := replicate.SweepMounts(mounts); err != nil {
+		return nil, nil, err
+	}
 	if c.Bool("verify") {
-		run := config.DefaultRunDir
-		if err := errors.Join(override(c, "run-dir", &run), ours("run directory", run)); err != nil {
-			return nil, nil, err
-		}
-		place.Mounts = filepath.Join(run, "mounts")
+		place.Mounts = mounts
 	}
 	if keep == nil {
 		return place, nil, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,9 +45,9 @@ func (p *program) setUp(c *cli.Context) error {
 	default:
 		return usagef("--log-format %q: want auto, console or json", c.String("log-format"))
 	}
-	out := p.stderr
+	out := io.Writer(logWriter{p})
 	if console {
-		out = zerolog.ConsoleWriter{Out: p.stderr, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.stderr)}
+		out = zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.stderr)}
 	}
 	log := zerolog.New(out).Level(level).With().Timestamp().Logger()
 	c.Context = log.WithContext(c.Context)

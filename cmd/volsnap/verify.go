@@ -71,7 +71,7 @@ func (p *program) printVerification(r report.Verification) error {
 		verdict, size := "same state", ""
 		switch {
 		case !m.OK:
-			verdict = "DIFFERS: " + m.Error
+			verdict = "NOT VERIFIED: " + m.Error
 		case m.Content != nil:
 			verdict, size = "same content", humanize.IBytes(uint64(m.Content.Bytes))
 		}
