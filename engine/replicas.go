@@ -191,6 +191,41 @@ func (r Replicas) destroy(ctx context.Context, s snapset.Set) error {
 	return each(func(to driver.Receiver, its []driver.Snapshot) error { return to.Destroy(ctx, its...) })
 }
 
+// DeleteReplica destroys one replica at a target of this host, unless it is what the next increment builds on, or the newest that
+// is there. One of a time to come is as in Delete.
+func (e *Engine) DeleteReplica(ctx context.Context, app App, there Replicas, id driver.SetID) error {
+	return e.locked(ctx, app.Name, func(*state.Lock) error {
+		byApp, err := there.sets(ctx, app.Name)
+		if err != nil {
+			return err
+		}
+		sets := byApp[app.Name]
+		replica, err := setOf(sets, id)
+		if err != nil {
+			return fmt.Errorf("delete the replica of %s: %w", id, err)
+		}
+		from, err := e.from(ctx, app)
+		if err != nil {
+			return err
+		}
+		newest, ok := newestComplete(sets)
+		switch {
+		case replicate.NewestCommon(from.sets, listingOf(sets)) == id:
+			return fmt.Errorf("delete the replica of %s: %w: the next increment builds on it", id, ErrRefused)
+		case ok && newest.ID == id && !e.supersededAhead(sets):
+			return fmt.Errorf("delete the replica of %s: %w: it is the newest that is there", id, ErrRefused)
+		}
+		return there.destroy(ctx, replica)
+	})
+}
+
+func listingOf(sets []snapset.Set) (l replicate.Listing) {
+	for _, s := range sets {
+		l.Snapshots = append(l.Snapshots, s.Snapshots...)
+	}
+	return l
+}
+
 // PruneReplicas prunes one app at a target of this host, and keeps other runs off the app meanwhile: one of them may be
 // sending what builds on what would go.
 func (e *Engine) PruneReplicas(ctx context.Context, app App, there Replicas, unusual bool) (removed []snapset.Set, err error) {

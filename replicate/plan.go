@@ -100,6 +100,15 @@ func Common(src []snapset.Set, dst Listing) int {
 	return -1
 }
 
+// NewestCommon is the newest set of src that is at the target, whole and committed; empty if none is.
+func NewestCommon(src []snapset.Set, dst Listing) driver.SetID {
+	src = byAge(src)
+	if at := Common(src, dst); at >= 0 {
+		return src[at].ID
+	}
+	return ""
+}
+
 func baseOf(m driver.Snapshot, src []snapset.Set, there map[string]bool) *driver.Snapshot {
 	var best *driver.Snapshot
 	for _, set := range src {

@@ -151,6 +151,9 @@ func jsonFields(t reflect.Type, above string, found map[string]string) {
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" {
+			continue // is not printed
+		}
 		path := above + name
 		words := kindOf(f.Type)
 		if strings.HasPrefix(options, "omit") {

@@ -70,7 +70,8 @@ func (h *host) ownBase(verb string, id driver.SetID, target string) error {
 
 func (p *program) deleteCommand() *cli.Command {
 	return &cli.Command{
-		Name: "delete", Usage: "destroy one set, unless it is pinned or the newest complete one", ArgsUsage: "SET",
+		Name: "delete", Usage: "destroy one set, unless it is pinned or the newest complete one; or its replica at a target of this host", ArgsUsage: "SET",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "target", Usage: "its replica at this `TARGET`, which has to be one of this host"}},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "SET")
 			if err != nil {
@@ -80,12 +81,32 @@ func (p *program) deleteCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			h, err := p.open(c, true)
+			h, err := p.open(c, !c.IsSet("target"))
 			if err != nil {
 				return err
+			}
+			if c.IsSet("target") {
+				return h.deleteReplica(c, id)
 			}
 			err = h.engine.Delete(c.Context, id)
 			return withHint(err, engine.ErrRefused, "the newest complete set always stays; once there is a newer one, this one can be deleted. What a target builds on is let go when that has a newer one")
 		},
 	}
+}
+
+func (h *host) deleteReplica(c *cli.Context, id driver.SetID) error {
+	t, err := h.targetOfThisHost(c.String("target"))
+	if err != nil {
+		return err
+	}
+	app, ok := h.app(id.App())
+	if !ok || !hasTarget(app, t.Name) {
+		return usagef("no app %q is configured that replicates to %q", id.App(), t.Name)
+	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
+	there, err := h.replicasIn(t, app.Origin == nil)
+	if err != nil {
+		return err
+	}
+	return withHint(h.engine.DeleteReplica(c.Context, app, there, id), engine.ErrRefused, "once a newer set has arrived there, this one can be deleted")
 }

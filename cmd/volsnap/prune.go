@@ -93,18 +93,24 @@ func (h *host) replicasAt(c *cli.Context, apps []engine.App) (func(engine.App) (
 	if err != nil {
 		return nil, err
 	}
-	t, err := h.targetNamed(name)
+	t, err := h.targetOfThisHost(name)
 	if err != nil {
 		return nil, err
-	}
-	if t.SSH != "" {
-		return nil, usagef("%q is a backup server: it prunes by its own policy (`volsnap serve --keep`), and takes no orders", name)
 	}
 	return func(app engine.App) (*engine.Replicas, error) {
 		there, err := h.replicasIn(t, app.Origin == nil)
 		there.Keep = app.Keep
 		return &there, err
 	}, nil
+}
+
+// targetOfThisHost is a configured target where something can be removed from here.
+func (h *host) targetOfThisHost(name string) (config.Target, error) {
+	t, err := h.targetNamed(name)
+	if err == nil && t.SSH != "" {
+		err = usagef("%q is a backup server: it prunes by its own policy (`volsnap serve --keep`), and takes no orders", name)
+	}
+	return t, err
 }
 
 // replicasIn are those of a target of this host. What another host says of times counts for nothing (own is false).
