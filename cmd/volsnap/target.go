@@ -12,6 +12,8 @@ import (
 	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/btrfs"
+	"github.com/volsnap/volsnap/driver/lvm"
+	"github.com/volsnap/volsnap/driver/zfs"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/replicate"
 	"github.com/volsnap/volsnap/snapset"
@@ -128,7 +130,7 @@ func (local) Requests() int { return 0 }
 func placeOf(into []config.Into, resume bool, manifests string) (*replicate.Place, error) {
 	p := &replicate.Place{Store: snapset.Store{Dir: manifests}}
 	for _, i := range into {
-		r, err := receiverOf(i, resume)
+		r, err := receiverOf(i, resume, ownerOf(manifests))
 		if err != nil {
 			return nil, err
 		}
@@ -137,10 +139,20 @@ func placeOf(into []config.Into, resume bool, manifests string) (*replicate.Plac
 	return p, nil
 }
 
-func receiverOf(i config.Into, resume bool) (driver.Receiver, error) {
+// ownerOf is the name under which a place is kept apart from others where one pool has several: "replicas/CLIENT" or "targets/NAME",
+// the last two elements of the directory of its manifests. It stays the same when the state directory is moved.
+func ownerOf(manifests string) string {
+	return filepath.Join(filepath.Base(filepath.Dir(manifests)), filepath.Base(manifests))
+}
+
+func receiverOf(i config.Into, resume bool, owner string) (driver.Receiver, error) {
 	switch i.Kind {
 	case btrfs.Kind:
 		return btrfs.Into(i.Where, btrfs.Options{Resume: resume})
+	case zfs.Kind:
+		return zfs.Into(i.Where) // what came of a broken transfer is always kept
+	case lvm.Kind:
+		return lvm.Into(i.Where, lvm.Options{Owner: owner, Resume: resume})
 	default:
 		return nil, fmt.Errorf("%s: this version cannot receive there: %w", i, driver.ErrNotSupported)
 	}

@@ -10,7 +10,7 @@ import (
 // Clone implements driver.Driver: a writable, active thin volume in the pool of the snapshot, "vg/lv". It has the file
 // system's UUID; of XFS two such can be mounted at a time only with -o nouuid.
 func (d *Driver) Clone(ctx context.Context, s driver.Snapshot, to driver.Dataset) error {
-	err := withSnapshot(ctx, s, func(f found) error {
+	err := d.withSnapshot(ctx, s, func(f found) error {
 		vg, name, err := split(to.Name)
 		switch {
 		case to.Kind != Kind:

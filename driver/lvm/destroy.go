@@ -11,36 +11,27 @@ import (
 )
 
 // Destroy implements driver.Pruner. Records are tags of what is destroyed, and go with it.
-func (d *Driver) Destroy(ctx context.Context, s ...driver.Snapshot) error {
-	return d.pace.Destroy(ctx, s, destroySome)
+func (k kept) Destroy(ctx context.Context, s ...driver.Snapshot) error {
+	return k.pace.Destroy(ctx, s, k.destroySome)
 }
 
 // destroySome destroys one batch.
-func destroySome(ctx context.Context, batch []driver.Snapshot) error {
+func (r realm) destroySome(ctx context.Context, batch []driver.Snapshot) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return fmt.Errorf("destroy: %w", err)
 	}
 	defer unlock()
-	w, err := look(ctx, batch)
+	w, err := r.look(ctx, batch)
 	if err != nil {
 		return fmt.Errorf("destroy: %w", err)
 	}
-	var failed []error
-	var these []found
-	for _, one := range batch {
-		f, err := w.find(one)
-		if errors.Is(err, driver.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = f.free()
-		}
+	these, failed, letGo := w.claim(batch)
+	defer letGo()
+	for i, err := range failed {
 		if err != nil {
-			failed = append(failed, fmt.Errorf("destroy %q: %w", one.Name, err))
-			continue
+			failed[i] = fmt.Errorf("destroy %w", err)
 		}
-		these = append(these, f)
 	}
 	for vg, in := range byGroup(these) {
 		if err := remove(ctx, vg, in); err != nil {

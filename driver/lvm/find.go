@@ -11,20 +11,21 @@ import (
 
 // view is what is in the volume groups of some snapshots, read at once.
 type view struct {
+	realm
 	volumes map[string]lv // by "vg/lv"
 }
 
-// look reads the groups of snapshots. A name that is none is left to find.
-func look(ctx context.Context, asked []driver.Snapshot) (*view, error) {
+// look reads the groups of snapshots. A name that is none, or that lies elsewhere, is left to find.
+func (r realm) look(ctx context.Context, asked []driver.Snapshot) (*view, error) {
 	var groups []string
 	for _, s := range asked {
-		if vg, _, err := split(s.Name); err == nil {
+		if vg, _, err := split(s.Name); err == nil && r.inReach(vg) {
 			groups = append(groups, vg)
 		}
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
-	w := &view{volumes: map[string]lv{}}
+	w := &view{realm: r, volumes: map[string]lv{}}
 	if err := ctx.Err(); err != nil || len(groups) == 0 {
 		return w, err
 	}
@@ -48,14 +49,18 @@ type found struct {
 
 // find finds what was asked for: ErrNotFound if nothing has its name, ErrForeign if something else has.
 func (w *view) find(asked driver.Snapshot) (found, error) {
-	if _, _, err := split(asked.Name); err != nil {
+	vg, _, err := split(asked.Name)
+	if err != nil {
 		return found{}, err
+	}
+	if !w.inReach(vg) {
+		return found{}, fmt.Errorf("it is not in the volume group %s: %w", w.vg, driver.ErrForeign)
 	}
 	v, there := w.volumes[asked.Name]
 	if !there {
 		return found{}, driver.ErrNotFound
 	}
-	s, ok := judge(v)
+	s, ok := w.judge(v)
 	switch {
 	case !ok:
 		return found{}, driver.ErrForeign

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
@@ -87,7 +88,11 @@ func poolFindings(ctx context.Context, v lv) ([]driver.Finding, error) {
 	if p.virtual, err = virtualSize(ctx, v); err != nil {
 		return nil, err
 	}
-	return p.findings(v.VG + "/" + v.Pool), nil
+	out := p.findings(v.VG + "/" + v.Pool)
+	if _, err := command.LookPath(deltaProgram); err != nil {
+		out = append(out, finding(driver.Note, "install "+deltaPackage, "%s is not installed: snapshots of %s cannot be replicated", deltaProgram, v))
+	}
+	return out, nil
 }
 
 func (p pool) findings(name string) []driver.Finding {

@@ -19,11 +19,11 @@ import (
 // step brings the kernel's pool and LVM's into step, if a killed lvcreate left them out of it, so that nobody finds out in a
 // pause. all was listed a moment ago. origin is a volume of the pool: LVM does what is left to do in it when that is refreshed.
 func step(ctx context.Context, all []lv, vg, pool, origin string) error {
-	reached, err := transaction(ctx, deviceName(vg, pool)+"-tpool")
+	is, err := readStatus(ctx, vg, pool)
 	if err != nil {
 		return err
 	}
-	now := strconv.FormatUint(reached, 10)
+	now := strconv.FormatUint(is.transaction, 10)
 	if slices.ContainsFunc(all, func(v lv) bool { return v.VG == vg && v.Name == pool && v.Order == now }) {
 		return nil // as nearly always
 	}
@@ -43,46 +43,49 @@ func step(ctx context.Context, all []lv, vg, pool, origin string) error {
 // thin device is deleted here, and LVM makes it anew.
 //
 // It is deleted only if the pool's transaction in the metadata of the group is just the one after the kernel's, and the volume
-// of that transaction is a snapshot of ours that was never sealed. LVM is kept out meanwhile, by its own lock of the group.
+// of that transaction is a snapshot of ours that was never sealed, or a volume that is being received. LVM is kept out meanwhile, by its own lock of the group.
 func settle(ctx context.Context, vg, pool string) (ahead bool, err error) {
 	unlock, err := lockGroup(ctx, vg)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	text, err := ask(ctx, "lvs", "--nolocking", "--reportformat", "json", "-o", fields+",thin_id", vg)
+	text, err := ask(ctx, append(report(fields), "--nolocking", vg)...)
 	if err != nil {
 		return false, err
 	}
-	all, err := parseReport[thinVolume](text)
+	all, err := parseReport[lv](text)
 	if err != nil {
 		return false, err
 	}
-	device := deviceName(vg, pool) + "-tpool"
-	reached, err := transaction(ctx, device)
+	is, err := readStatus(ctx, vg, pool)
 	if err != nil {
 		return false, err
 	}
-	id, ahead := halfMade(all, pool, reached)
+	id, ahead := halfMade(all, pool, is.transaction)
 	if id == "" {
 		return ahead, nil
 	}
-	_, err = command.Run(context.WithoutCancel(ctx), command.Cmd{Argv: []string{"dmsetup", "message", device, "0", "delete " + id}})
+	err = message(ctx, vg, pool, "delete "+id)
 	if notThere(err) {
 		return ahead, nil // the first message was not sent either: LVM will
 	}
 	return ahead, err
 }
 
-// thinVolume is a volume with its number in its pool.
-type thinVolume struct {
-	lv
-	ThinID string `json:"thin_id"`
+// inTheMaking reports whether a volume is one that nobody can need yet: a snapshot of ours that was never sealed, or a volume
+// that is being received.
+func (v lv) inTheMaking() bool {
+	if _, ok := inArrival(v); ok {
+		return true
+	}
+	s, ok := judge(v)
+	return ok && !s.Sealed && s.Fault == "" && len(s.Pins) == 0
 }
 
 // halfMade finds whether LVM is one transaction ahead of the kernel, and the number of the volume of that transaction, if it is
 // a snapshot of ours in the making; else "".
-func halfMade(all []thinVolume, pool string, reached uint64) (thinID string, ahead bool) {
+func halfMade(all []lv, pool string, reached uint64) (thinID string, ahead bool) {
 	for _, v := range all {
 		if v.Name == pool && v.Segment == "thin-pool" {
 			ahead = v.Order == strconv.FormatUint(reached+1, 10)
@@ -92,30 +95,15 @@ func halfMade(all []thinVolume, pool string, reached uint64) (thinID string, ahe
 		if v.Pool != pool || v.Order != strconv.FormatUint(reached, 10) {
 			continue
 		}
-		s, ok := judge(v.lv)
-		if _, err := strconv.ParseUint(v.ThinID, 10, 24); err != nil || !ok || s.Sealed || s.Fault != "" || len(s.Pins) > 0 {
+		if _, err := strconv.ParseUint(v.Thin, 10, 24); err != nil || !v.inTheMaking() {
 			return "", ahead
 		}
-		thinID = v.ThinID
+		thinID = v.Thin
 	}
 	if !ahead {
 		return "", false
 	}
 	return thinID, true
-}
-
-// transaction is how far the kernel is: "START LENGTH thin-pool TRANSACTION ..." (Documentation/admin-guide/device-mapper/
-// thin-provisioning.rst).
-func transaction(ctx context.Context, device string) (uint64, error) {
-	out, err := command.Run(ctx, command.Cmd{Argv: []string{"dmsetup", "status", "--target", "thin-pool", device}})
-	if err != nil {
-		return 0, err
-	}
-	f := strings.Fields(string(out.Stdout))
-	if len(f) < 4 || f[2] != "thin-pool" {
-		return 0, fmt.Errorf("dmsetup status %s: %q", device, out.Stdout)
-	}
-	return strconv.ParseUint(f[3], 10, 64)
 }
 
 func notThere(err error) bool {

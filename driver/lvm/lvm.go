@@ -34,9 +34,32 @@
 // the same, for counters of free blocks and for files that were deleted while open. Each volume is suspended by itself: a
 // group has no common instant.
 //
+// # Replicas
+//
+// A place is those volumes of a thin pool that carry the name of one owner (Into). A replica is a thin volume of its own,
+//
+//	volsnap-<set id>.<key>        volsnap-ccn-20261121T020000.123Z.5f0c2a9b11e48d37
+//
+// read-only and not activated with its group, where the key is a hash of owner, pool and what the dataset is called at the source.
+// Its record is in tags with names of their own, so that it is no snapshot to the Driver, and it names the volume's own UUID: a
+// copy of a replica is none. The GUID is the UUID of the snapshot at the source.
+//
+// LVM has no streams: package stream is volsnap's own. What is in them is what thin_delta(8) finds in a metadata snapshot of the
+// pool, compared once more by reading. While there is one, the pool carries a tag, by which one that a killed process left is
+// known as ours and released by the next; another program's is ErrBusy.
+//
+// A stream is written to a volume called "volsnap-receiving.<key>": an empty one, or a snapshot of the base. It is made read-only when
+// all is on disk, and becomes the replica by its name, in one transaction. What a killed process leaves has no replica's name, and
+// the next Receive removes it, or goes on with it from where its tags say that it was on disk. A volume is never made smaller
+// than that of its base, so a replica may be larger than its source; what is behind the source's end reads as zeros.
+//
+// What arrives has to leave the pool below the limits of a set, and is looked at after each 32 MiB. Several streams at a time may
+// overstep them by so much each.
+//
 // # What it needs
 //
-// lvm2 2.03 and root. Programs are started in run.go alone. A host without an active logical volume costs no process.
+// lvm2 2.03 and root, and to send thin_delta. Programs are started in run.go, status.go and metadata.go alone. A host without an
+// active logical volume costs no process.
 package lvm
 
 import (
@@ -49,18 +72,20 @@ import (
 const Kind = "lvm"
 
 // Driver finds, makes and removes snapshots of the thin volumes of this host. It holds nothing between calls.
-type Driver struct {
-	pace driver.Pace // each batch is one process
-}
+type Driver struct{ kept }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver = (*Driver)(nil)
+	_ driver.Sender = (*Driver)(nil)
+)
 
 // New is a driver for all volume groups that this host sees.
 func New() *Driver {
-	// A thin pool deletes a volume in a transaction of its own, and whoever wants to write new blocks waits for it.
-	pace := driver.Pace{Batch: 20, Rest: 50 * time.Millisecond}
-	return &Driver{pace: pace}
+	return &Driver{kept{pace: pace()}}
 }
+
+// pace: a thin pool deletes a volume in a transaction of its own, and whoever wants to write new blocks waits for it.
+func pace() driver.Pace { return driver.Pace{Batch: 20, Rest: 50 * time.Millisecond} }
 
 // Kind implements driver.Driver.
 func (d *Driver) Kind() string { return Kind }

@@ -20,11 +20,11 @@ import (
 // Mount implements driver.Driver. The snapshot is activated and mounted read-only, without devices, setuid and execution.
 // No journal is replayed: nothing is written to the snapshot. One that was taken while its file system was mounted needs
 // none for its files, see the package comment; what a crash of the host left in the origin's journal before is not seen.
-func (d *Driver) Mount(
+func (k kept) Mount(
 	ctx context.Context, s driver.Snapshot, dir string,
 ) (unmount func(context.Context) error, err error) {
 	var f found
-	err = withSnapshot(ctx, s, func(it found) error {
+	err = k.withSnapshot(ctx, s, func(it found) error {
 		f = it
 		if err := empty(dir); err != nil {
 			return err
@@ -46,13 +46,23 @@ func (d *Driver) Mount(
 			mounted = false
 		}
 		if active {
-			if err := f.deactivate(ctx); err != nil {
+			if err := f.deactivateAlone(ctx); err != nil {
 				return fmt.Errorf("deactivate %s: %w", s.Name, err)
 			}
 			active = false
 		}
 		return nil
 	}, nil
+}
+
+// deactivateAlone is deactivate, but not while somebody has activated the snapshot and is about to open it.
+func (f found) deactivateAlone(ctx context.Context) error {
+	unlock, err := lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f.deactivate(ctx)
 }
 
 func empty(dir string) error {

@@ -35,24 +35,37 @@ type pool struct {
 	virtual   uint64  // what its volumes could hold, without snapshots
 	whenFull  string  // "queue" or "error"
 	health    string
+	block     uint64 // bytes of its blocks
+	zeroes    bool   // new blocks, before they are written to in part
 	groupFree uint64 // bytes left in the metadata area of the volume group
 	groupSize uint64
 }
 
 // readPool asks for the state of one pool.
 func readPool(ctx context.Context, vg, name string) (pool, error) {
+	p, err := readUse(ctx, vg, name)
+	if err != nil {
+		return pool{}, err
+	}
+	if p.extendAt, err = autoextendAt(ctx); err != nil {
+		return pool{}, fmt.Errorf("thin pool %s/%s: %w", vg, name, err)
+	}
+	return p, nil
+}
+
+// readUse is readPool without asking when the pool is to be extended: as if never. It costs one process less.
+func readUse(ctx context.Context, vg, name string) (pool, error) {
 	text, err := ask(ctx, "lvs", "--reportformat", "json", "--units", "b", "--nosuffix",
-		"-o", "lv_size,lv_metadata_size,data_percent,metadata_percent,lv_when_full,lv_health_status,vg_mda_free,vg_mda_size", vg+"/"+name)
+		"-o", "lv_size,lv_metadata_size,data_percent,metadata_percent,lv_when_full,lv_health_status,vg_mda_free,vg_mda_size,"+
+			"chunk_size,zero", vg+"/"+name)
 	if err != nil {
 		return pool{}, err
 	}
 	p, err := parsePool(text)
-	if err == nil {
-		p.extendAt, err = autoextendAt(ctx)
-	}
 	if err != nil {
 		return pool{}, fmt.Errorf("thin pool %s/%s: %w", vg, name, err)
 	}
+	p.extendAt = 100
 	return p, nil
 }
 
@@ -79,7 +92,8 @@ func parsePool(text []byte) (pool, error) {
 		return pool{}, fmt.Errorf("%d pools are reported, not 1", len(all))
 	}
 	row := all[0]
-	p := pool{whenFull: row["lv_when_full"], health: row["lv_health_status"]}
+	p := pool{whenFull: row["lv_when_full"], health: row["lv_health_status"], zeroes: row["zero"] == "zero"}
+	p.block, _ = strconv.ParseUint(row["chunk_size"], 10, 64) // 0: nobody knows
 	for name, into := range map[string]*uint64{
 		"lv_size": &p.size, "lv_metadata_size": &p.metaSize, "vg_mda_free": &p.groupFree, "vg_mda_size": &p.groupSize,
 	} {

@@ -33,8 +33,11 @@ var counter atomic.Int64
 // lean is configuration that makes the tests' own commands faster.
 const lean = "backup{archive=0 backup=0} activation{monitoring=0}"
 
-// size of a thin pool, in MiB.
-type size struct{ disk, data, metadata int }
+// size of a thin pool, in MiB, and of its blocks, in KiB.
+type size struct {
+	disk, data, metadata int
+	chunk                int // 64 unless it is set
+}
 
 // newPool takes further options of vgcreate.
 func newPool(t testing.TB, s size, options ...string) *storage {
@@ -48,7 +51,7 @@ func newPool(t testing.TB, s size, options ...string) *storage {
 	run(t, append([]string{"vgcreate", "--quiet", "--config", lean, st.vg, st.loop}, options...)...)
 	t.Cleanup(func() { run(t, "vgremove", "--quiet", "-ff", "-y", "--config", lean, st.vg) })
 	run(t, "lvcreate", "--config", lean, "--type", "thin-pool", "-L", mib(s.data), "--poolmetadatasize", mib(s.metadata),
-		"-n", st.pool, st.vg)
+		"--chunksize", strconv.Itoa(max(64, s.chunk))+"k", "-n", st.pool, st.vg)
 	return st
 }
 

@@ -10,8 +10,7 @@ import (
 )
 
 // Prepare implements driver.Taker. A snapshot is born with its record, so nothing is written, but for what a killed command of LVM
-// has left to do in the pool. It refuses with ErrNoSpace what
-// the pool, or the metadata area of the volume group, might not hold.
+// has left to do in the pool. It refuses with ErrNoSpace what the pool, or the metadata area of the volume group, might not hold.
 func (d *Driver) Prepare(ctx context.Context, req driver.Request) (driver.Group, error) {
 	g, err := prepare(ctx, req)
 	if err != nil {
@@ -131,14 +130,24 @@ func (g *group) fits(p pool) error {
 	}
 	need := uint64(0)
 	for _, m := range g.members {
-		need += perSnapshot
-		for _, tag := range m.tags {
-			need += uint64(len(tag)) + 4 // quotes and comma
-		}
+		need += areaOf(m.tags)
 	}
+	return p.notes(g.vg, need)
+}
+
+// areaOf is what a volume with tags takes in the metadata area of its group.
+func areaOf(tags []string) uint64 {
+	need := uint64(perSnapshot)
+	for _, tag := range tags {
+		need += uint64(len(tag)) + 4 // quotes and comma
+	}
+	return need
+}
+
+// notes is ErrNoSpace if the metadata area of the pool's volume group has no room for so many bytes.
+func (p pool) notes(vg string, need uint64) error {
 	if p.groupFree < need {
-		return fmt.Errorf("metadata area of the volume group %s: %d bytes are free, %d needed: %w",
-			g.vg, p.groupFree, need, driver.ErrNoSpace)
+		return fmt.Errorf("metadata area of the volume group %s: %d bytes are free, %d needed: %w", vg, p.groupFree, need, driver.ErrNoSpace)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func release(ctx context.Context, vg string) (released []string, err error) {
 	if err != nil || len(now[vg]) == 0 {
 		return nil, err
 	}
-	text, err := ask(ctx, "lvs", "--nolocking", "--reportformat", "json", "-o", fields, vg)
+	text, err := ask(ctx, append(report(fields), "--nolocking", vg)...)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func release(ctx context.Context, vg string) (released []string, err error) {
 		return nil, err
 	}
 	var failed []error
-	for _, origin := range inTheMaking(all) {
+	for _, origin := range originsInTheMaking(all) {
 		if !slices.Contains(now[vg], origin) {
 			continue
 		}
@@ -64,11 +64,13 @@ func release(ctx context.Context, vg string) (released []string, err error) {
 	return released, errors.Join(failed...)
 }
 
-// inTheMaking are the origins of snapshots of ours that were not sealed.
-func inTheMaking(all []lv) []string {
+// originsInTheMaking are the origins of snapshots of ours that were not sealed, and the bases of what is being received.
+func originsInTheMaking(all []lv) []string {
 	var origins []string
 	for _, v := range all {
-		if s, ok := judge(v); ok && !s.Sealed && s.Fault == "" && v.Origin != "" && !slices.Contains(origins, v.Origin) {
+		s, ok := judge(v)
+		_, arriving := inArrival(v)
+		if (ok && !s.Sealed && s.Fault == "" || arriving) && v.Origin != "" && !slices.Contains(origins, v.Origin) {
 			origins = append(origins, v.Origin)
 		}
 	}

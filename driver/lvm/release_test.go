@@ -24,26 +24,25 @@ func TestDeviceParts(t *testing.T) {
 
 func TestHalfMade(t *testing.T) {
 	ours := with(snapshotOf(t), func(v *lv) { v.Tags, v.Order = strings.Join(tagsOf(t, good()), ","), "13" })
-	pool := func(order string) thinVolume {
-		return thinVolume{lv: lv{Name: "pool", Segment: "thin-pool", Order: order}}
-	}
+	pool := func(order string) lv { return lv{Name: "pool", Segment: "thin-pool", Order: order} }
+	as := func(v lv, number string) lv { return with(v, func(v *lv) { v.Thin = number }) }
 	for _, tt := range []struct {
 		name  string
-		all   []thinVolume
+		all   []lv
 		want  string
 		ahead bool
 	}{
-		{"in step", []thinVolume{pool("13"), {ours, "4"}}, "", false},
-		{"ahead by one, and it is ours", []thinVolume{pool("14"), {ours, "4"}}, "4", true},
-		{"ahead by two", []thinVolume{pool("15"), {ours, "4"}}, "", false},
-		{"behind", []thinVolume{pool("12"), {ours, "4"}}, "", false},
-		{"of another transaction", []thinVolume{pool("14"), {with(ours, func(v *lv) { v.Order = "12" }), "4"}}, "", true},
-		{"of another pool", []thinVolume{pool("14"), {with(ours, func(v *lv) { v.Pool = "other" }), "4"}}, "", true},
-		{"somebody else's", []thinVolume{pool("14"), {with(ours, func(v *lv) { v.Tags = "" }), "4"}}, "", true},
-		{"two of one transaction, one of them somebody else's", []thinVolume{pool("14"), {ours, "4"}, {with(ours, func(v *lv) { v.Tags = "" }), "5"}}, "", true},
-		{"sealed", []thinVolume{pool("14"), {with(snapshotOf(t), func(v *lv) { v.Order = "13" }), "4"}}, "", true},
-		{"no number", []thinVolume{pool("14"), {ours, ""}}, "", true},
-		{"a number that is an option", []thinVolume{pool("14"), {ours, "4 1"}}, "", true},
+		{"in step", []lv{pool("13"), as(ours, "4")}, "", false},
+		{"ahead by one, and it is ours", []lv{pool("14"), as(ours, "4")}, "4", true},
+		{"ahead by two", []lv{pool("15"), as(ours, "4")}, "", false},
+		{"behind", []lv{pool("12"), as(ours, "4")}, "", false},
+		{"of another transaction", []lv{pool("14"), as(with(ours, func(v *lv) { v.Order = "12" }), "4")}, "", true},
+		{"of another pool", []lv{pool("14"), as(with(ours, func(v *lv) { v.Pool = "other" }), "4")}, "", true},
+		{"somebody else's", []lv{pool("14"), as(with(ours, func(v *lv) { v.Tags = "" }), "4")}, "", true},
+		{"two of one transaction, one of them somebody else's", []lv{pool("14"), as(ours, "4"), as(with(ours, func(v *lv) { v.Tags = "" }), "5")}, "", true},
+		{"sealed", []lv{pool("14"), as(with(snapshotOf(t), func(v *lv) { v.Order = "13" }), "4")}, "", true},
+		{"no number", []lv{pool("14"), as(ours, "")}, "", true},
+		{"a number that is an option", []lv{pool("14"), as(ours, "4 1")}, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			id, ahead := halfMade(tt.all, "pool", 13)

@@ -30,11 +30,18 @@ type lv struct {
 	Open       string `json:"lv_device_open"`
 	Suspended  string `json:"lv_suspended"`
 	Partial    string `json:"vg_partial"`
+	Size       string `json:"lv_size"` // in bytes
+	Thin       string `json:"thin_id"` // its number in its pool
 }
 
 // fields of lv. None of them asks a thin pool for its state, which takes long with many volumes.
 const fields = "vg_name,vg_uuid,lv_name,lv_uuid,segtype,pool_lv,origin,origin_uuid,lv_tags,transaction_id," +
-	"lv_permissions,lv_active,lv_device_open,lv_suspended,vg_partial"
+	"lv_permissions,lv_active,lv_device_open,lv_suspended,vg_partial,lv_size,thin_id"
+
+// report begins a command that lists volumes, for parseReport.
+func report(columns string) []string {
+	return []string{"lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", columns}
+}
 
 func (v lv) String() string { return v.VG + "/" + v.Name }
 
@@ -54,8 +61,7 @@ func (v lv) inUse() bool { return v.Open == "open" }
 
 // volumes are the logical volumes of the groups, of all groups without arguments.
 func volumes(ctx context.Context, groups ...string) ([]lv, error) {
-	args := append([]string{"lvs", "--reportformat", "json", "-o", fields}, groups...)
-	text, err := ask(ctx, args...)
+	text, err := ask(ctx, append(report(fields), groups...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -154,7 +154,7 @@ func volumeOf(ctx context.Context, uuid string) (lv, error) {
 	if !validUUID(uuid) {
 		return lv{}, fmt.Errorf("%q is no UUID of a logical volume: %w", uuid, driver.ErrNotSupported)
 	}
-	text, err := ask(ctx, "lvs", "--reportformat", "json", "-o", fields, "--select", "lv_uuid="+uuid)
+	text, err := ask(ctx, append(report(fields), "--select", "lv_uuid="+uuid)...)
 	if err != nil {
 		return lv{}, err
 	}

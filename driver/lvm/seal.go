@@ -12,33 +12,33 @@ import (
 )
 
 // Seal implements driver.Taker.
-func (d *Driver) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
-	if err := sealAll(ctx, consistency, s); err != nil {
+func (k kept) Seal(ctx context.Context, consistency string, s ...driver.Snapshot) error {
+	if err := k.sealAll(ctx, consistency, s); err != nil {
 		return fmt.Errorf("seal: %w", err)
 	}
 	return nil
 }
 
-func sealAll(ctx context.Context, consistency string, s []driver.Snapshot) error {
+func (r realm) sealAll(ctx context.Context, consistency string, s []driver.Snapshot) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	these, err := findAll(ctx, s)
+	these, err := r.findAll(ctx, s)
 	if err != nil {
 		return err
 	}
 	var lines []string
 	for i, f := range these {
-		tag, err := seal{consistency: consistency, uuid: f.UUID, taken: s[i].Taken}.tag()
+		tag, err := r.sealOf(f, consistency, s[i])
 		if err != nil {
 			return err
 		}
 		if slices.Contains(f.tags(), tag) {
 			continue
 		}
-		lines = append(lines, strings.Join(append(f.unsealing(), "--addtag="+tag, "--select", byUUID(f), f.VG), " "))
+		lines = append(lines, strings.Join(append(r.unsealing(f), "--addtag="+tag, "--select", byUUID(f), f.VG), " "))
 	}
 	if len(lines) == 0 {
 		return nil
@@ -47,22 +47,22 @@ func sealAll(ctx context.Context, consistency string, s []driver.Snapshot) error
 	if err := shell(ctx, lines...); err != nil {
 		return err
 	}
-	return verifySeals(ctx, consistency, s)
+	return r.verifySeals(ctx, consistency, s)
 }
 
 // unsealing is a command that takes the seals off, to be completed.
-func (f found) unsealing() []string {
+func (r realm) unsealing(f found) []string {
 	args := []string{"lvchange", "-y"}
 	for _, tag := range f.tags() {
-		if strings.HasPrefix(tag, sealTag) {
+		if strings.HasPrefix(tag, r.sealMark()) {
 			args = append(args, "--deltag="+tag)
 		}
 	}
 	return args
 }
 
-func findAll(ctx context.Context, s []driver.Snapshot) ([]found, error) {
-	w, err := look(ctx, s)
+func (r realm) findAll(ctx context.Context, s []driver.Snapshot) ([]found, error) {
+	w, err := r.look(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +78,8 @@ func findAll(ctx context.Context, s []driver.Snapshot) ([]found, error) {
 }
 
 // verifySeals looks whether LVM's shell did what it was told.
-func verifySeals(ctx context.Context, consistency string, s []driver.Snapshot) error {
-	these, err := findAll(ctx, s)
+func (r realm) verifySeals(ctx context.Context, consistency string, s []driver.Snapshot) error {
+	these, err := r.findAll(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -92,45 +92,35 @@ func verifySeals(ctx context.Context, consistency string, s []driver.Snapshot) e
 }
 
 // Unseal implements driver.Pruner. Tags are metadata of the volume group: they can be taken off when the pool is full.
-func (d *Driver) Unseal(ctx context.Context, s ...driver.Snapshot) error {
-	if err := unsealAll(ctx, s); err != nil {
+func (k kept) Unseal(ctx context.Context, s ...driver.Snapshot) error {
+	if err := k.unsealAll(ctx, s); err != nil {
 		return fmt.Errorf("unseal: %w", err)
 	}
 	return nil
 }
 
-func unsealAll(ctx context.Context, s []driver.Snapshot) error {
+func (r realm) unsealAll(ctx context.Context, s []driver.Snapshot) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	w, err := look(ctx, s)
+	w, err := r.look(ctx, s)
 	if err != nil {
 		return err
 	}
-	var failed []error
-	var these []found
+	these, failed, letGo := w.claim(s)
+	defer letGo()
 	stays := map[driver.SetID]bool{}
-	for _, one := range s {
-		f, err := w.find(one)
-		if errors.Is(err, driver.ErrNotFound) {
-			continue
-		}
-		if err == nil {
-			err = f.free()
-		}
+	for i, err := range failed {
 		if err != nil {
-			stays[one.Set] = true
-			failed = append(failed, fmt.Errorf("%s: %w", one.Name, err))
-			continue
+			stays[s[i].Set] = true
 		}
-		these = append(these, f)
 	}
 	these = slices.DeleteFunc(these, func(f found) bool { return stays[f.snap.Set] || !f.snap.Sealed })
 	for _, in := range byGroup(these) {
 		for some := range slices.Chunk(in, chunk) {
-			failed = append(failed, unsealSome(ctx, some))
+			failed = append(failed, r.unsealSome(ctx, some))
 		}
 	}
 	return errors.Join(failed...)
@@ -141,30 +131,30 @@ const chunk = 200
 
 // unsealSome takes the seals off snapshots of one group, by one process: a tag that one of them does not have is nothing
 // to take off.
-func unsealSome(ctx context.Context, these []found) error {
+func (r realm) unsealSome(ctx context.Context, these []found) error {
 	args := []string{"lvchange", "-y"}
 	for _, f := range these {
-		args = append(args, f.unsealing()[2:]...)
+		args = append(args, r.unsealing(f)[2:]...)
 	}
 	fault.Point("before removal of a seal")
 	return change(ctx, append(args, "--select", byUUID(these...), these[0].VG)...)
 }
 
 // Pin implements driver.Pruner.
-func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return setPin(ctx, "pin", "--addtag="+pinOf(reason), s, reason)
+func (k kept) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.setPin(ctx, "pin", "--addtag="+k.pinOf(reason), s, reason)
 }
 
 // Unpin implements driver.Pruner.
-func (d *Driver) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return setPin(ctx, "unpin", "--deltag="+pinOf(reason), s, reason)
+func (k kept) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.setPin(ctx, "unpin", "--deltag="+k.pinOf(reason), s, reason)
 }
 
 // setPin adds or takes off one tag. Whoever pins another reason meanwhile is not disturbed.
-func setPin(ctx context.Context, verb, arg string, s driver.Snapshot, reason string) error {
+func (r realm) setPin(ctx context.Context, verb, arg string, s driver.Snapshot, reason string) error {
 	err := driver.CheckPin(reason)
 	if err == nil {
-		err = withSnapshot(ctx, s, func(f found) error {
+		err = r.withSnapshot(ctx, s, func(f found) error {
 			return change(ctx, "lvchange", "-y", arg, "--select", byUUID(f), f.VG)
 		})
 	}
@@ -175,13 +165,13 @@ func setPin(ctx context.Context, verb, arg string, s driver.Snapshot, reason str
 }
 
 // withSnapshot lets fn work with a snapshot that is ours and as it was sealed, and that no volsnap destroys meanwhile.
-func withSnapshot(ctx context.Context, s driver.Snapshot, fn func(found) error) error {
+func (r realm) withSnapshot(ctx context.Context, s driver.Snapshot, fn func(found) error) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	w, err := look(ctx, []driver.Snapshot{s})
+	w, err := r.look(ctx, []driver.Snapshot{s})
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,10 @@ import (
 //	volsnap.pin=<base64url>                            a reason
 const (
 	tagPrefix = "volsnap."
-	sealTag   = tagPrefix + "sealed="
-	pinTag    = tagPrefix + "pin="
+	sealName  = "sealed="
+	pinName   = "pin="
+	sealTag   = tagPrefix + sealName
+	pinTag    = tagPrefix + pinName
 
 	recordVersion = 1
 	partSize      = 900 // bytes of base64; a tag holds 1024
@@ -52,7 +54,12 @@ func (r record) tags() ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(r)
+	return inParts(tagPrefix, r)
+}
+
+// inParts is a record as tags that begin with prefix.
+func inParts(prefix string, record any) ([]string, error) {
+	text, err := json.Marshal(record)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +69,7 @@ func (r record) tags() ([]string, error) {
 	}
 	var out []string
 	for i, part := range parts {
-		out = append(out, fmt.Sprintf("%s%d.%d=%s", tagPrefix, i+1, len(parts), part))
+		out = append(out, fmt.Sprintf("%s%d.%d=%s", prefix, i+1, len(parts), part))
 	}
 	return out, nil
 }
@@ -71,42 +78,52 @@ var partPattern = regexp.MustCompile(`^([1-9][0-9]?)\.([1-9][0-9]?)=([A-Za-z0-9_
 
 // parseRecord accepts what tags makes, and nothing that could mislead.
 func parseRecord(tags []string) (record, error) {
+	text, err := joinParts(tagPrefix, tags)
+	if err != nil {
+		return record{}, err
+	}
+	return decode[record](text)
+}
+
+// joinParts is the inverse of inParts, up to the text.
+func joinParts(prefix string, tags []string) ([]byte, error) {
 	var parts [maxParts]string
 	count := 0
 	for _, tag := range tags {
-		m := partPattern.FindStringSubmatch(strings.TrimPrefix(tag, tagPrefix))
-		if m == nil || !strings.HasPrefix(tag, tagPrefix) {
+		m := partPattern.FindStringSubmatch(strings.TrimPrefix(tag, prefix))
+		if m == nil || !strings.HasPrefix(tag, prefix) {
 			continue
 		}
 		i, _ := strconv.Atoi(m[1]) // the pattern has looked
 		n, _ := strconv.Atoi(m[2])
 		if n > maxParts || i > n || count != 0 && n != count || parts[i-1] != "" {
-			return record{}, fmt.Errorf("%w: part %d of %d", errDamaged, i, n)
+			return nil, fmt.Errorf("%w: part %d of %d", errDamaged, i, n)
 		}
 		parts[i-1], count = m[3], n
 	}
 	if count == 0 || slices.Contains(parts[:count], "") {
-		return record{}, fmt.Errorf("%w: it is not whole", errDamaged)
+		return nil, fmt.Errorf("%w: it is not whole", errDamaged)
 	}
 	text, err := base64.RawURLEncoding.DecodeString(strings.Join(parts[:count], ""))
 	if err != nil {
-		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
+		return nil, fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	return decode(text)
+	return text, nil
 }
 
-func decode(text []byte) (record, error) {
-	var r record
+// decode reads a record and checks it.
+func decode[T interface{ check() error }](text []byte) (T, error) {
+	var r, none T
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
-		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
+		return none, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return record{}, fmt.Errorf("%w: more than one value", errDamaged)
+		return none, fmt.Errorf("%w: more than one value", errDamaged)
 	}
 	if err := r.check(); err != nil {
-		return record{}, fmt.Errorf("%w: %w", errDamaged, err)
+		return none, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return r, nil
 }
@@ -126,7 +143,11 @@ func (r record) check() error {
 	case !validUUID(r.Origin):
 		return fmt.Errorf("UUID %q of the origin", r.Origin)
 	}
-	for _, v := range r.Volumes {
+	return checkVolumes(r.Volumes)
+}
+
+func checkVolumes(all []driver.Volume) error {
+	for _, v := range all {
 		outside := path.IsAbs(v.Path) || strings.HasPrefix(v.Path+"/", "../")
 		if v.Name == "" || !text(v.Name) || !text(v.Path) || path.Clean(v.Path) != v.Path || outside {
 			return fmt.Errorf("volume %q at %q", v.Name, v.Path)
@@ -177,12 +198,14 @@ func parseSeal(tag string) (seal, bool) {
 	return s, true
 }
 
-func pinOf(reason string) string {
-	return pinTag + base64.RawURLEncoding.EncodeToString([]byte(reason))
-}
+func pinOf(reason string) string { return pinTag + pinText(reason) }
 
-func parsePin(tag string) (string, bool) {
-	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tag, pinTag))
+func pinText(reason string) string { return base64.RawURLEncoding.EncodeToString([]byte(reason)) }
+
+func parsePin(tag string) (string, bool) { return parsePinText(strings.TrimPrefix(tag, pinTag)) }
+
+func parsePinText(s string) (string, bool) {
+	text, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil || driver.CheckPin(string(text)) != nil {
 		return "", false
 	}

@@ -20,6 +20,11 @@ var said = []struct {
 	means error
 }{
 	{"is currently suspended", errSuspended},
+	{"checksum mismatch", driver.ErrBadStream},
+	{"incomplete stream", driver.ErrBadStream},
+	{"invalid backup stream", driver.ErrBadStream},
+	{"does not\nmatch incremental source", driver.ErrDiverged},
+	{"has been modified\nsince most recent snapshot", driver.ErrDiverged},
 	{"it's being held", driver.ErrBusy},
 	{"has dependent clones", driver.ErrBusy},
 	{"is busy", driver.ErrBusy},

@@ -40,7 +40,11 @@ func dataset(ctx context.Context, name string) (*zfslib.Dataset, error) {
 // Space implements driver.Taker: what the dataset may still take by the pool and all quotas above it, and that with what it
 // has already.
 func (d *Driver) Space(ctx context.Context, ds driver.Dataset) (driver.Space, error) {
-	err := errors.Join(checkDataset(ds), d.host.awake(ds.Name))
+	return spaceOf(ctx, d.host, ds)
+}
+
+func spaceOf(ctx context.Context, h host, ds driver.Dataset) (driver.Space, error) {
+	err := errors.Join(checkDataset(ds), h.awake(ds.Name))
 	if err == nil {
 		var facts *zfslib.Dataset
 		if facts, err = dataset(ctx, ds.Name); err == nil {

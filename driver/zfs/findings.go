@@ -36,7 +36,7 @@ func (d *Driver) findings(ctx context.Context, at *located) ([]driver.Finding, e
 	if err != nil {
 		return nil, err
 	}
-	rights, err := missingRights(ctx, at.via.Source)
+	rights, err := missingRights(ctx, at.via.Source, needed)
 	if err != nil {
 		return nil, err
 	}

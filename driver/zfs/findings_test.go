@@ -42,7 +42,7 @@ func TestRights(t *testing.T) {
 		{"carol", "", "exp/f f-g", []string{"destroy", "hold", "mount", "release", "snapshot", "userprop"}},
 	} {
 		a := allowed{user: tc.user, groups: map[string]bool{tc.group: true}}
-		if diff := cmp.Diff(tc.want, a.lacks(tc.dataset, allowText)); diff != "" {
+		if diff := cmp.Diff(tc.want, a.lacks(tc.dataset, allowText, needed)); diff != "" {
 			t.Errorf("%s in %q on %s: %s", tc.user, tc.group, tc.dataset, diff)
 		}
 	}

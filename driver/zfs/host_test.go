@@ -2,12 +2,15 @@ package zfs
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/command"
+	"github.com/volsnap/volsnap/internal/state"
 )
 
 // kernel is a host whose kernel shows these pools with their states.
@@ -56,8 +59,22 @@ func TestSuspendedPool(t *testing.T) {
 	_, listErr := d.Snapshots(t.Context(), s.Dataset)
 	_, spaceErr := d.Space(t.Context(), s.Dataset)
 	_, mountErr := d.Mount(t.Context(), s, t.TempDir())
+	r := &Replicas{kept: d.kept, place: place{"tank/replicas"}}
+	r.realm, r.uses = r.place, state.Uses{Dir: filepath.Join(bin, "uses")}
+	_, hereErr := r.Snapshots(t.Context())
+	_, partErr := r.Partials(t.Context())
+	_, inErr := r.Receive(t.Context(), driver.ReceiveRequest{Snapshot: driver.Snapshot{
+		Dataset: s.Dataset, Set: setID, Member: 1, Of: 1, GUID: "1",
+	}}, strings.NewReader(""))
+	_, roomErr := r.Space(t.Context())
+	replica := s
+	replica.Dataset.Name = childName
+	replica.Name = replica.Dataset.Name + "@" + snapName
+	d.uses = r.uses
 	for what, err := range map[string]error{
-		"Snapshots": listErr, "Space": spaceErr, "Mount": mountErr, "Destroy": d.Destroy(t.Context(), s), "Unseal": d.Unseal(t.Context(), s),
+		"Send": d.Send(t.Context(), driver.SendRequest{Snapshot: s}, io.Discard), "Snapshots of a place": hereErr, "Partials": partErr,
+		"Receive": inErr, "Space of a place": roomErr, "Destroy of a replica": r.Destroy(t.Context(), replica),
+		"Seal of a replica": r.Seal(t.Context(), "frozen", replica), "Snapshots": listErr, "Space": spaceErr, "Mount": mountErr, "Destroy": d.Destroy(t.Context(), s), "Unseal": d.Unseal(t.Context(), s),
 		"Seal": d.Seal(t.Context(), "frozen", s), "Pin": d.Pin(t.Context(), s, "x"),
 	} {
 		if !errors.Is(err, errSuspended) {

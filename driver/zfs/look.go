@@ -16,49 +16,34 @@ var errNotImported = errors.New("the pool is not imported")
 
 // look is what is to be seen now of the snapshots that a caller named.
 type look struct {
-	*table
-	host    host
-	byName  map[string]row
-	foreign map[string]bool // their record was not set on them
+	realm  realm
+	host   host
+	byName map[string]seen
 }
 
 // lookAt asks for snapshots by name, all in one listing.
-func (d *Driver) lookAt(ctx context.Context, s []driver.Snapshot) (*look, error) {
+func (k *kept) lookAt(ctx context.Context, s []driver.Snapshot) (*look, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	l := &look{table: newTable(), host: d.host, byName: map[string]row{}}
-	names, err := d.namesOf(s)
+	names, err := k.namesOf(s)
 	if err != nil {
 		return nil, err
 	}
-	err = chunks(names, listNames, func(some []string) error {
-		argv := []string{"zfs", "list", "-Hp", "-d", "0", "-t", "filesystem,volume,snapshot", "-o", columns() + ",clones"}
-		return list(ctx, true, l.add, append(argv, some...)...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	var doubtful []string
-	for _, r := range l.rows {
-		l.byName[r.name] = r
-		if _, by := l.judge(r); l.doubtful(r, by) {
-			doubtful = append(doubtful, r.name)
-		}
-	}
-	l.foreign, err = foreign(ctx, doubtful)
+	l := &look{realm: k.realm, host: k.host}
+	l.byName, err = k.realm.see(ctx, names)
 	return l, err
 }
 
 // namesOf are the names of snapshots and of their datasets, each once. What no snapshot of ours is called is left out.
-func (d *Driver) namesOf(s []driver.Snapshot) ([]string, error) {
+func (k *kept) namesOf(s []driver.Snapshot) ([]string, error) {
 	var names []string
 	seen := map[string]bool{}
 	for _, one := range s {
-		if checkAsked(one) != nil {
+		if k.realm.could(one) != nil {
 			continue // find says so
 		}
-		if err := d.host.awake(one.Dataset.Name); err != nil {
+		if err := k.host.awake(one.Dataset.Name); err != nil {
 			return nil, err
 		}
 		for _, name := range []string{one.Dataset.Name, one.Name} {
@@ -72,34 +57,24 @@ func (d *Driver) namesOf(s []driver.Snapshot) ([]string, error) {
 }
 
 // find is the snapshot if it is there, ours, without a fault, and the one that is meant; else ErrNotFound or ErrForeign.
-func (l *look) find(s driver.Snapshot) (row, driver.Snapshot, error) {
-	if err := checkAsked(s); err != nil {
-		return row{}, s, err
+func (l *look) find(s driver.Snapshot) (seen, error) {
+	if err := l.realm.could(s); err != nil {
+		return seen{}, err
 	}
 	r, there := l.byName[s.Name]
-	if !there {
-		if !l.host.imported(s.Dataset.Name) {
-			return row{}, s, fmt.Errorf("%s: %w", poolOf(s.Dataset.Name), errNotImported)
-		}
-		return row{}, s, driver.ErrNotFound
-	}
-	now, by := l.judge(r)
 	switch {
-	case by == none || l.foreign[s.Name]:
-		return r, now, fmt.Errorf("no record of its own says that volsnap made it: %w", driver.ErrForeign)
-	case now.GUID != s.GUID:
-		return r, now, fmt.Errorf("its GUID is %s, not %q: %w", now.GUID, s.GUID, driver.ErrForeign)
-	case now.Fault != "":
-		return r, now, fmt.Errorf("%s: %w", now.Fault, driver.ErrForeign)
+	case !there && !l.host.imported(s.Dataset.Name):
+		return r, fmt.Errorf("%s: %w", poolOf(s.Dataset.Name), errNotImported)
+	case !there:
+		return r, driver.ErrNotFound
+	case !r.ours:
+		return r, fmt.Errorf("no record of its own says that volsnap made it: %w", driver.ErrForeign)
+	case r.guid != s.GUID:
+		return r, fmt.Errorf("its GUID is %s, not %q: %w", r.guid, s.GUID, driver.ErrForeign)
+	case r.now.Fault != "":
+		return r, fmt.Errorf("%s: %w", r.now.Fault, driver.ErrForeign)
 	}
-	return r, now, nil
-}
-
-// candidate is a snapshot of ours that nothing keeps from being destroyed.
-type candidate struct {
-	row
-	now   driver.Snapshot
-	moved bool
+	return r, nil
 }
 
 // refusal is a snapshot that stays, and why.
@@ -108,47 +83,88 @@ type refusal struct {
 	why      error
 }
 
-// free sorts what a caller wants to be rid of: those that are there and free, and for the others why not. What is gone is
-// in neither.
-func (d *Driver) free(ctx context.Context, s []driver.Snapshot) (free []candidate, stay []refusal, err error) {
-	l, err := d.lookAt(ctx, s)
+// freed sorts what a caller wants to be rid of: those that are there and that nothing keeps, and for the others why not. What
+// is gone is in neither. Until release is called nobody begins to send those that are free, or to receive on top of them.
+type freed struct {
+	free    []seen
+	stay    []refusal
+	release func()
+}
+
+// free sorts snapshots. The caller must release them.
+func (k *kept) free(ctx context.Context, s []driver.Snapshot) (*freed, error) {
+	done, err := k.alone(ctx, s)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	f, err := k.sort(ctx, s)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	unclaim := f.release
+	f.release = func() { unclaim(); done() }
+	return f, nil
+}
+
+func (k *kept) sort(ctx context.Context, s []driver.Snapshot) (*freed, error) {
+	l, err := k.lookAt(ctx, s)
+	if err != nil {
+		return nil, err
 	}
 	tags, err := l.holds(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	mounted, err := inTheWay(l.byName)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	used, release, err := k.uses.Claim(l.usesOf(s)...)
+	if err != nil {
+		return nil, err
+	}
+	out := &freed{release: release}
 	chosen := map[string]bool{}
 	for _, one := range s {
-		r, now, err := l.find(one)
+		r, err := l.find(one)
 		if errors.Is(err, driver.ErrNotFound) {
 			continue
 		}
 		if err == nil {
-			err = busy(r, tags[r.name], mounted)
+			err = busy(r.row, tags[r.name], mounted)
+		}
+		if err == nil && used[useOf(r.guid)] {
+			err = fmt.Errorf("a stream of it, or on top of it, is under way: %w", driver.ErrBusy)
 		}
 		if err != nil {
-			stay = append(stay, refusal{one, err})
+			out.stay = append(out.stay, refusal{one, err})
 		} else if !chosen[r.name] {
 			chosen[r.name] = true
-			free = append(free, candidate{row: r, now: now, moved: l.moved(r)})
+			out.free = append(out.free, r)
 		}
 	}
-	slices.SortStableFunc(free, func(a, b candidate) int {
+	slices.SortStableFunc(out.free, func(a, b seen) int {
 		return cmp.Or(strings.Compare(a.dataset, b.dataset), cmp.Compare(a.txg, b.txg))
 	})
-	return free, stay, nil
+	return out, nil
+}
+
+// usesOf are the names of the uses of those that can be found.
+func (l *look) usesOf(s []driver.Snapshot) []string {
+	var names []string
+	for _, one := range s {
+		if r, err := l.find(one); err == nil {
+			names = append(names, useOf(r.guid))
+		}
+	}
+	return names
 }
 
 // holds are the tags of all that are held.
 func (l *look) holds(ctx context.Context) (map[string][]string, error) {
 	var held []string
-	for _, r := range l.rows {
+	for _, r := range l.byName {
 		if r.held {
 			held = append(held, r.name)
 		}

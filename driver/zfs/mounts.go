@@ -18,7 +18,7 @@ func automatic(m mountinfo.Mount) bool {
 // inTheWay are those of the snapshots that are mounted in any mount namespace of this host, with one place of each. Mounts
 // that ZFS has made by itself are unmounted, as it would do some minutes later or when the snapshot is destroyed; they are in
 // the way only where somebody is in there now.
-func inTheWay(snapshots map[string]row) (map[string]string, error) {
+func inTheWay(snapshots map[string]seen) (map[string]string, error) {
 	points := map[string]string{}
 	namespaces := 0
 	for all, err := range mountinfo.Namespaces() {

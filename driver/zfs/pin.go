@@ -9,20 +9,20 @@ import (
 )
 
 // Pin implements driver.Pruner: a hold, which keeps the snapshot from everybody's `zfs destroy`.
-func (d *Driver) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return d.hold(ctx, "pin", s, reason, "hold", "tag already exists on this dataset")
+func (k *kept) Pin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.hold(ctx, "pin", s, reason, "hold", "tag already exists on this dataset")
 }
 
 // Unpin implements driver.Pruner.
-func (d *Driver) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
-	return d.hold(ctx, "unpin", s, reason, "release", "no such tag on this dataset")
+func (k *kept) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
+	return k.hold(ctx, "unpin", s, reason, "release", "no such tag on this dataset")
 }
 
 // hold runs a command on the hold of a reason. Where it says done, there was nothing to do.
-func (d *Driver) hold(ctx context.Context, verb string, s driver.Snapshot, reason, subcommand, done string) error {
+func (k *kept) hold(ctx context.Context, verb string, s driver.Snapshot, reason, subcommand, done string) error {
 	err := driver.CheckPin(reason)
 	if err == nil {
-		err = d.check(ctx, s)
+		err = k.check(ctx, s)
 	}
 	if err == nil {
 		_, err = run(ctx, "zfs", subcommand, holdPrefix+reason, s.Name)
@@ -31,7 +31,7 @@ func (d *Driver) hold(ctx context.Context, verb string, s driver.Snapshot, reaso
 		}
 	}
 	if err == nil && verb == "pin" {
-		err = d.check(ctx, s) // it may have been replaced just before it was held
+		err = k.check(ctx, s) // it may have been replaced just before it was held
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", verb, s.Name, err)
@@ -40,11 +40,11 @@ func (d *Driver) hold(ctx context.Context, verb string, s driver.Snapshot, reaso
 }
 
 // check is nil for a snapshot that is ours, there, and the one that is meant.
-func (d *Driver) check(ctx context.Context, s driver.Snapshot) error {
-	l, err := d.lookAt(ctx, []driver.Snapshot{s})
+func (k *kept) check(ctx context.Context, s driver.Snapshot) error {
+	l, err := k.lookAt(ctx, []driver.Snapshot{s})
 	if err != nil {
 		return err
 	}
-	_, _, err = l.find(s)
+	_, err = l.find(s)
 	return err
 }

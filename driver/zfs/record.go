@@ -83,6 +83,11 @@ func (r record) encode() (string, error) {
 	if err := r.check(); err != nil {
 		return "", err
 	}
+	return pack(r)
+}
+
+// pack is the text of a record, compressed if it is long.
+func pack(r any) (string, error) {
 	text, err := json.Marshal(r)
 	if err != nil || len(text) <= packFrom {
 		return string(text), err
@@ -104,7 +109,8 @@ func (r record) encode() (string, error) {
 
 // parseRecord accepts what encode makes, and nothing that could mislead.
 func parseRecord(value string) (*record, error) {
-	r, err := decode(value)
+	r := &record{}
+	err := decode(value, recordVersion, r)
 	if err == nil {
 		err = r.check()
 	}
@@ -114,27 +120,27 @@ func parseRecord(value string) (*record, error) {
 	return r, nil
 }
 
-func decode(value string) (*record, error) {
+// decode is the inverse of pack, for a record of that version.
+func decode(value string, version int, into any) error {
 	text, err := unpack(value)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var head struct {
 		Version int `json:"version"`
 	}
-	if json.Unmarshal(text, &head) == nil && head.Version > recordVersion {
-		return nil, fmt.Errorf("version %d is of a newer volsnap", head.Version)
+	if json.Unmarshal(text, &head) == nil && head.Version > version {
+		return fmt.Errorf("version %d is of a newer volsnap", head.Version)
 	}
-	r := &record{}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
-		return nil, err
+	if err := dec.Decode(into); err != nil {
+		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one value")
+		return errors.New("more than one value")
 	}
-	return r, nil
+	return nil
 }
 
 func unpack(value string) ([]byte, error) {

@@ -14,7 +14,7 @@ import (
 var needed = []string{"clone", "destroy", "hold", "mount", "release", "snapshot", "userprop"}
 
 // missingRights finds what somebody who is not root has not been allowed.
-func missingRights(ctx context.Context, dataset string) ([]driver.Finding, error) {
+func missingRights(ctx context.Context, dataset string, needed []string) ([]driver.Finding, error) {
 	if os.Geteuid() == 0 {
 		return nil, nil
 	}
@@ -36,7 +36,7 @@ func missingRights(ctx context.Context, dataset string) ([]driver.Finding, error
 			a.groups[g.Name] = true
 		}
 	}
-	lacks := a.lacks(dataset, out)
+	lacks := a.lacks(dataset, out, needed)
 	if len(lacks) == 0 {
 		return nil, nil
 	}
@@ -52,7 +52,7 @@ type allowed struct {
 }
 
 // lacks are the needed permissions that the text does not give on the dataset.
-func (a allowed) lacks(dataset, out string) []string {
+func (a allowed) lacks(dataset, out string, needed []string) []string {
 	sets, have := map[string][]string{}, map[string]bool{}
 	var granted []string
 	at, section := "", ""

@@ -16,8 +16,8 @@ import (
 
 // Mount implements driver.Driver, read-only and without devices, setuid and execution. It is mount(8) without its helper,
 // which would split options at a comma in a name, and needs root: Linux lets nobody else mount, whatever `zfs allow` says.
-func (d *Driver) Mount(ctx context.Context, s driver.Snapshot, dir string) (func(context.Context) error, error) {
-	if err := d.mount(ctx, s, dir); err != nil {
+func (k *kept) Mount(ctx context.Context, s driver.Snapshot, dir string) (func(context.Context) error, error) {
+	if err := k.mount(ctx, s, dir); err != nil {
 		return nil, fmt.Errorf("mount %s at %s: %w", s.Name, dir, err)
 	}
 	var mu sync.Mutex
@@ -36,8 +36,8 @@ func (d *Driver) Mount(ctx context.Context, s driver.Snapshot, dir string) (func
 	}, nil
 }
 
-func (d *Driver) mount(ctx context.Context, s driver.Snapshot, dir string) error {
-	if err := d.check(ctx, s); err != nil {
+func (k *kept) mount(ctx context.Context, s driver.Snapshot, dir string) error {
+	if err := k.check(ctx, s); err != nil {
 		return err
 	}
 	if err := empty(dir); err != nil {
@@ -45,9 +45,9 @@ func (d *Driver) mount(ctx context.Context, s driver.Snapshot, dir string) error
 	}
 	_, err := run(ctx, "mount", "-i", "-c", "-n", "-t", "zfs", "-o", "ro,nosuid,nodev,noexec", "--", s.Name, dir)
 	if err != nil {
-		return d.withKey(ctx, s.Dataset.Name, err)
+		return withKey(ctx, s.Dataset.Name, err)
 	}
-	if err := d.check(ctx, s); err != nil { // it may have been replaced just before it was mounted
+	if err := k.check(ctx, s); err != nil { // it may have been replaced just before it was mounted
 		return errors.Join(err, unmount(dir))
 	}
 	return nil
@@ -83,7 +83,7 @@ func empty(dir string) error {
 }
 
 // withKey says so if the reason is that the key of the dataset is not loaded.
-func (d *Driver) withKey(ctx context.Context, dataset string, err error) error {
+func withKey(ctx context.Context, dataset string, err error) error {
 	status, err2 := run(ctx, "zfs", "get", "-Hp", "-o", "value", "keystatus", dataset)
 	if err2 == nil && strings.TrimSpace(status) == "unavailable" {
 		return fmt.Errorf("its encryption key is not loaded (zfs load-key %s): %w", quote(dataset), err)

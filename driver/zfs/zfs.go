@@ -1,4 +1,4 @@
-// Package zfs is the driver of ZFS file systems.
+// Package zfs is the driver of ZFS file systems, and of replicas of them.
 //
 // # Where the state lies
 //
@@ -20,6 +20,31 @@
 //
 // After `zfs promote` a snapshot lies under another dataset. A sealed one is known all the same, by its seal.
 //
+// # Replicas
+//
+//	PLACE/<key>                       a file system with the replicas of one dataset
+//	  volsnap:replica                 the record of what comes into it, or came last
+//	PLACE/<key>@volsnap-<set id>      a replica
+//	  volsnap:replica                 its record: what its source said of it, with its GUID, and when it arrived
+//	  volsnap:replica-sealed          as volsnap:sealed
+//	  hold volsnap:<reason>           a pin
+//
+// PLACE is a file system (Into), and the key is made from the name that the dataset has at its source. The names of the
+// properties are others than those above, so that the host's driver and a place never take each other's snapshots for their own.
+// A record counts where it was set. One on the file system is inherited by its snapshots, and is of the one whose GUID it names.
+//
+// Order of a receive: the announcement is checked, the file system claimed (state.Uses), the place listed. The first record of
+// the stream is read: it has to be a plain stream of one file system, with the announced GUID and base, so that neither properties
+// nor other datasets come with it. Then the record is written to the file system, as an intent; with a full stream `zfs receive`
+// sets it on the file system that it makes. The stream's last record is passed on only once the line has said that it is the
+// end. The snapshot is there at that instant, and known by the record of its file system; then it gets its own. So a kill leaves a
+// whole replica, or none and what `zfs receive -s` keeps. That is listed by Partials if the record is of it, and is removed
+// (`zfs receive -A`) if all of the stream comes, if the stream turned out to be bad, or if the pool is full.
+//
+// What is received lies in a file system that is not mounted, has no mount point, and would be mounted read-only, without devices,
+// setuid and execution. Nothing is rolled back: an increment has to build on the newest snapshot of its file system, which
+// must not have changed since. It is the kernel that takes streams apart, also those of a hostile source.
+//
 // # How ZFS is spoken to
 //
 // By its commands: the kernel's interface is private to libzfs. All go through run.go, but for the facts of a single
@@ -31,6 +56,7 @@ import (
 	"time"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/state"
 )
 
 // Kind is the kind of this driver's datasets.
@@ -38,18 +64,23 @@ const Kind = "zfs"
 
 // Driver finds, makes and removes snapshots of the ZFS file systems of this host. It holds nothing between calls: all
 // state is in the pools.
-type Driver struct {
-	host host
-	pace driver.Pace // each batch is looked at anew
-}
+type Driver struct{ kept }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver   = (*Driver)(nil)
+	_ driver.Sender   = (*Driver)(nil)
+	_ driver.Receiver = (*Replicas)(nil)
+	_ driver.Sender   = (*Replicas)(nil)
+)
 
 // New is a driver for all pools that are imported on this host.
-func New() *Driver {
+func New() *Driver { return &Driver{keptBy(made{})} }
+
+// keptBy is what the snapshots of a realm are kept with.
+func keptBy(r realm) kept {
 	// A pool that has thousands of snapshots to destroy at once holds up whoever writes to it (znapzend#618).
 	pace := driver.Pace{Batch: 50, Rest: 50 * time.Millisecond}
-	return &Driver{host: thisHost, pace: pace}
+	return kept{host: thisHost, pace: pace, uses: state.HostUses(), realm: r}
 }
 
 // Kind implements driver.Driver.
