@@ -16,6 +16,7 @@ STORAGE   ?= btrfs
 
 PREFIX  ?= /usr
 UNITDIR ?= /etc/systemd/system
+UDEVDIR ?= /etc/udev/rules.d
 
 # What a test may skip at home, it has to run in CI.
 ifeq ($(CI),true)
@@ -44,10 +45,12 @@ demo-zfs demo-lvm: demo-%: vm-deps
 	scripts/vm-tests/start demo $*
 
 .PHONY: install
-install: build ## install the binary and the systemd units (DESTDIR, PREFIX, UNITDIR)
+install: build ## install the binary, the systemd units and the udev rule (DESTDIR, PREFIX, UNITDIR, UDEVDIR)
 	install -D -m 755 bin/volsnap $(DESTDIR)$(PREFIX)/bin/volsnap
 	install -d $(DESTDIR)$(UNITDIR)
 	install -m 644 packaging/systemd/*.service packaging/systemd/*.timer $(DESTDIR)$(UNITDIR)
+	install -d $(DESTDIR)$(UDEVDIR)
+	install -m 644 packaging/udev/09-volsnap.rules $(DESTDIR)$(UDEVDIR)
 
 ##@ Working on it
 
