@@ -108,12 +108,12 @@ type chunkReader struct {
 	done     bool
 }
 
+// newChunkReader is of a body. The decoder is not closed: it has nothing but memory, and a Read may go on behind a receiver that has
+// returned.
 func newChunkReader(r io.Reader) (*chunkReader, error) {
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(chunkSize), zstd.WithDecoderMaxWindow(chunkSize))
 	return &chunkReader{r: r, z: z}, err
 }
-
-func (c *chunkReader) close() { c.z.Close() }
 
 func (c *chunkReader) Read(p []byte) (int, error) {
 	for c.left == 0 && len(c.rest) == 0 {

@@ -113,7 +113,6 @@ func (c *Client) download(ctx context.Context, silent *watch, req request, w io.
 	if err != nil {
 		return answer{}, err
 	}
-	defer chunks.close()
 	switch _, err := io.CopyBuffer(taking{w}, chunks, make([]byte, copySize)); {
 	case errors.Is(err, errGivenUp):
 		a, err := readAnswer(from)

@@ -171,7 +171,6 @@ func receive(ctx context.Context, place *replicate.Place, req request, body io.R
 	if err != nil {
 		return answer{}, err
 	}
-	defer chunks.close()
 	s, err := place.Receive(ctx, *req.Receive, chunks)
 	return answer{Snapshot: &s}, err
 }

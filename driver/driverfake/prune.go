@@ -145,7 +145,11 @@ func (d *core) Pin(ctx context.Context, s driver.Snapshot, reason string) error 
 // Unpin implements driver.Pruner.
 func (d *core) Unpin(ctx context.Context, s driver.Snapshot, reason string) error {
 	return d.setPins(ctx, "Unpin", s, reason, func(pins []string) []string {
-		return slices.DeleteFunc(pins, func(have string) bool { return have == reason })
+		left := slices.DeleteFunc(pins, func(have string) bool { return have == reason })
+		if len(left) == 0 {
+			return nil // as one that was never pinned
+		}
+		return left
 	})
 }
 

@@ -41,7 +41,7 @@ func (s storage) Driver() driver.Driver {
 	if !ok {
 		s.t.Fatalf("%T sends nothing", d)
 	}
-	origin := &replicate.Origin{Sources: []replicate.OriginSource{from}, Store: snapset.Store{Dir: s.t.TempDir()}, Apps: s.apps, Client: "suite"}
+	origin := &replicate.Origin{Sources: []replicate.OriginSource{from}, Store: snapset.Store{Dir: s.t.TempDir()}, Apps: s.apps, Client: client}
 	return sender{d, Connect(s.t, transport.Served{Origin: origin}).Origin().Source(d.Kind())}
 }
 
@@ -50,10 +50,17 @@ type sender struct {
 	far replicate.Source
 }
 
-// Send implements driver.Sender.
-func (s sender) Send(ctx context.Context, req driver.SendRequest, w io.Writer) error {
+// Send implements driver.Sender. What is fetched has to be kept as a base meanwhile.
+func (s sender) Send(ctx context.Context, req driver.SendRequest, w io.Writer) (err error) {
+	base := driver.Base(replicate.BaseAt(client, "place"))
+	if err := s.far.Pin(ctx, req.Snapshot, base); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.far.Unpin(context.WithoutCancel(ctx), req.Snapshot, base)) }()
 	return s.far.Send(ctx, req, w)
 }
+
+const client = "suite"
 
 // Place implements drivertest.ReplicaStorage.
 func (s storage) Place(t testing.TB) func() driver.Receiver {
