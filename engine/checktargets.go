@@ -21,7 +21,7 @@ func (e *Engine) checkTargets(ctx context.Context, app App) []Problem {
 	for _, t := range app.Targets {
 		found = append(found, checkTarget(ctx, app, t, sets)...)
 	}
-	return append(found, e.checkBases(ctx, app)...)
+	return append(found, checkBases(app, sets)...)
 }
 
 func checkTarget(ctx context.Context, app App, t Target, sets []snapset.Set) (found []Problem) {
@@ -98,11 +98,7 @@ func (e *Engine) checkFetched(ctx context.Context, app App) []Problem {
 }
 
 // checkBases finds sets that are kept for targets that the app does not have.
-func (e *Engine) checkBases(ctx context.Context, app App) []Problem {
-	sets, err := e.Sets(ctx, app.Name)
-	if err != nil {
-		return nil // which has been said
-	}
+func checkBases(app App, sets []snapset.Set) []Problem {
 	var found []Problem
 	for _, s := range sets {
 		for _, base := range s.Manifest.Bases {

@@ -14,8 +14,8 @@ import (
 	"github.com/volsnap/volsnap/snapset"
 )
 
-// Run does all stages for one app: take a set, replicate, prune; for one whose sets are taken on another host, without the first. Nothing is sent or pruned when no set could be taken; a
-// target that fails keeps nothing from being pruned, but for its base. The report is complete also when there is an error, and
+// Run does all stages for one app: take a set, replicate, prune; for one whose sets are taken on another host, without the
+// first. Nothing is sent or pruned when no set could be taken; a target that fails keeps nothing from being pruned, but for its base. The report is complete also when there is an error, and
 // says the same. only names the target that is meant; empty: all.
 func (e *Engine) Run(ctx context.Context, app App, only string) (report.Run, error) {
 	r := report.Run{App: app.Name, Started: e.Now().UTC(), Replicated: []report.Replication{}, Removed: []string{}}

@@ -105,13 +105,18 @@ func (p *program) showCommand() *cli.Command {
 	}
 }
 
-// oneSet finds the set that is the only argument.
-func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
+// setArgument is the set that is the only argument.
+func setArgument(c *cli.Context) (driver.SetID, error) {
 	args, err := arguments(c, "SET")
 	if err != nil {
-		return snapset.Set{}, err
+		return "", err
 	}
-	id, err := setID(args[0])
+	return setID(args[0])
+}
+
+// oneSet finds the set that is the only argument.
+func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
+	id, err := setArgument(c)
 	if err != nil {
 		return snapset.Set{}, err
 	}
@@ -127,11 +132,7 @@ func (p *program) oneSet(c *cli.Context) (snapset.Set, error) {
 
 // oneReplica finds the replica, at the target that was named, of the set that is the only argument.
 func (p *program) oneReplica(c *cli.Context) (snapset.Set, error) {
-	args, err := arguments(c, "SET")
-	if err != nil {
-		return snapset.Set{}, err
-	}
-	id, err := setID(args[0])
+	id, err := setArgument(c)
 	if err != nil {
 		return snapset.Set{}, err
 	}

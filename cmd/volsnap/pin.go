@@ -73,11 +73,7 @@ func (p *program) deleteCommand() *cli.Command {
 		Name: "delete", Usage: "destroy one set, unless it is pinned or the newest complete one; or its replica at a target of this host", ArgsUsage: "SET",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "target", Usage: "its replica at this `TARGET`, which has to be one of this host"}},
 		Action: func(c *cli.Context) error {
-			args, err := arguments(c, "SET")
-			if err != nil {
-				return err
-			}
-			id, err := setID(args[0])
+			id, err := setArgument(c)
 			if err != nil {
 				return err
 			}

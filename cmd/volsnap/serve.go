@@ -99,8 +99,8 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 		return nil, nil, err
 	}
 	mounts := filepath.Join(run, "mounts")
-	if err := replicate.SweepMounts(mounts); err != nil {
-		return nil, nil, err
+	if err := replicate.SweepMounts(mounts); err != nil { // which keeps that from being pruned, and nothing from arriving
+		zerolog.Ctx(c.Context).Warn().Err(err).Msg("could not unmount what a dead process had left mounted")
 	}
 	if c.Bool("verify") {
 		place.Mounts = mounts

@@ -24,14 +24,10 @@ func (p *program) verifyCommand() *cli.Command {
 }
 
 func (p *program) verify(c *cli.Context) error {
-	args, err := arguments(c, "SET")
+	id, err := setArgument(c)
 	if err == nil {
 		err = needed(c, "from")
 	}
-	if err != nil {
-		return err
-	}
-	id, err := setID(args[0])
 	if err != nil {
 		return err
 	}
