@@ -34,6 +34,8 @@ var (
 	ErrNoSpace      = errors.New("no space left")
 	ErrForeign      = errors.New("not made by volsnap")
 	ErrNotSupported = errors.New("not on a storage that this driver can snapshot")
+	ErrChanged      = errors.New("changed meanwhile")
+	ErrBadStage     = errors.New("bad name of a stage")
 )
 
 // Dataset is what a storage snapshots. Kind is the driver's ("btrfs"); Name is an absolute path as mounted now (Btrfs),

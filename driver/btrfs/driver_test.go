@@ -129,3 +129,7 @@ func (s storage) CloneName(_ testing.TB, name string) driver.Dataset {
 func TestContract(t *testing.T) {
 	drivertest.Run(t, storage{testhost.Btrfs(t, 1<<30)})
 }
+
+func TestStages(t *testing.T) {
+	drivertest.RunStages(t, storage{testhost.Btrfs(t, 1<<30)})
+}

@@ -49,12 +49,12 @@ type subvolArgs struct {
 	name       [256]byte
 	parent     uint64
 	dir        uint64
-	_          uint64 // generation
+	generation uint64
 	flags      uint64
 	uuid       btrfs.UUID
 	parentUUID btrfs.UUID
 	received   btrfs.UUID
-	_          [4]uint64    // transaction ids: change, creation, send, receive
+	transids   [4]uint64    // change, creation, send, receive
 	times      [4]timestamp // the same order
 	_          [8]uint64
 }
@@ -95,6 +95,7 @@ type subvol struct {
 	uuid, from, received btrfs.UUID
 	readOnly             bool
 	made, arrived        time.Time // by this host's clock; arrived means nothing unless received is set
+	written, born        uint64    // the transactions in which it was written to last, as far as they are committed, and made
 }
 
 // makeSnapshot makes dst/name from the subvolume whose top src is. An existing name is EEXIST and stays.
@@ -147,7 +148,7 @@ func infoOf(f *os.File) (subvol, error) {
 	return subvol{
 		id: args.id, parent: args.parent, dir: args.dir, name: cString(args.name[:]),
 		uuid: args.uuid, from: args.parentUUID, received: args.received, readOnly: args.flags&rootFlagRO != 0,
-		made: args.times[1].time(), arrived: args.times[3].time(),
+		made: args.times[1].time(), arrived: args.times[3].time(), written: args.generation, born: args.transids[1],
 	}, nil
 }
 

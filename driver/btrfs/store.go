@@ -115,7 +115,13 @@ func openDirIn(dir *os.File, name string) (*os.File, error) {
 
 // openPrivate opens a directory in which only root can have put anything.
 func openPrivate(dir *os.File, name string) (*os.File, error) {
-	f, err := openDirIn(dir, name)
+	return asPrivate(openDirIn(dir, name))
+}
+
+// openPrivateAt is openPrivate of an absolute path.
+func openPrivateAt(at string) (*os.File, error) { return asPrivate(openDir(at)) }
+
+func asPrivate(f *os.File, err error) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}

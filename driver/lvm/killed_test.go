@@ -21,7 +21,7 @@ func TestHalfMadeSnapshot(t *testing.T) {
 		t.Run(by, func(t *testing.T) {
 			st := newPool(t, size{disk: 512, data: 128, metadata: 8})
 			d := lvm.New()
-			ds, other := st.Dataset(t, "half"), st.Dataset(t, "other")
+			ds, other := st.volume(t, "half", 16, "ext4"), st.volume(t, "other", 16, "ext4")
 			good := sealed(t, d, ds)[0]
 			g, err := d.Prepare(t.Context(), requestFor(newSet(t), ds))
 			must(t, err)
@@ -69,7 +69,7 @@ func halve(t *testing.T, st *storage, s driver.Snapshot) {
 func TestRelease(t *testing.T) {
 	st := newPool(t, size{disk: 512, data: 128, metadata: 8})
 	d := lvm.New()
-	ds, other := st.Dataset(t, "left suspended"), st.Dataset(t, "others'")
+	ds, other := st.volume(t, "left suspended", 16, "ext4"), st.volume(t, "others'", 16, "ext4")
 	sealed(t, d, other)
 	g, err := d.Prepare(t.Context(), requestFor(newSet(t), ds))
 	must(t, err)

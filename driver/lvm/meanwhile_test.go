@@ -137,7 +137,7 @@ func awaitDetached(t *testing.T, loop string) {
 func TestKilledLvcreate(t *testing.T) {
 	st := newPool(t, size{disk: 1024, data: 256, metadata: 8})
 	d := lvm.New()
-	ds := st.Dataset(t, "killed")
+	ds := st.volume(t, "killed", 16, "ext4")
 	left := 0
 	for i := range 12 {
 		ctx := t.Context()

@@ -71,7 +71,7 @@ func touch(t *testing.T, device string, size, step int64) {
 func TestFullMetadataArea(t *testing.T) {
 	st := newPool(t, size{disk: 256, data: 100, metadata: 4}, "--metadatasize", "64k", "--dataalignment", "64k")
 	d := lvm.New()
-	ds := st.Dataset(t, "v")
+	ds := st.volume(t, "v", 16, "ext4")
 	area := func(name string) string { return run(t, "vgs", "--noheadings", "--units", "b", "-o", name, st.vg) }
 	ballast := []string{"vgchange", "--config", lean, "--quiet", st.vg}
 	for i := range 60 {

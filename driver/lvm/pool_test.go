@@ -94,9 +94,21 @@ func (s *storage) lv(name string) string {
 	return strange.ReplaceAllString(name, "_") + "-" + strconv.FormatInt(counter.Add(1), 10)
 }
 
+// Dataset is gone with the test, and its snapshots with it: each command of LVM takes longer with every volume that there is.
 func (s *storage) Dataset(t testing.TB, name string) driver.Dataset {
 	t.Helper()
-	return s.volume(t, name, 16, "ext4")
+	var ds driver.Dataset
+	t.Cleanup(func() { // after it is unmounted
+		lv := filepath.Base(ds.Name)
+		s.remove(t, fmt.Sprintf("lv_name=%q || origin=%q", lv, lv))
+	})
+	ds = s.volume(t, name, 16, "ext4")
+	return ds
+}
+
+func (s *storage) remove(t testing.TB, which string) {
+	t.Helper()
+	run(t, "lvremove", "--quiet", "--config", lean, "-y", "--select", which, s.vg)
 }
 
 // volume is a thin volume of so many MiB with a file system, mounted.
@@ -193,5 +205,7 @@ func (s *storage) Tamper(t testing.TB, one driver.Snapshot) {
 
 func (s *storage) CloneName(t testing.TB, name string) driver.Dataset {
 	t.Helper()
-	return driver.Dataset{Kind: lvm.Kind, Name: s.vg + "/" + s.lv(name)}
+	lv := s.lv(name)
+	t.Cleanup(func() { s.remove(t, fmt.Sprintf("lv_name=%q || origin=%q", lv, lv)) })
+	return driver.Dataset{Kind: lvm.Kind, Name: s.vg + "/" + lv}
 }

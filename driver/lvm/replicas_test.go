@@ -22,25 +22,8 @@ import (
 	"github.com/volsnap/volsnap/driver/lvm"
 )
 
-// replicaStorage sends from a thin pool and receives into places of the same one. What a case made goes with it, since each
-// command of LVM takes longer with every volume that there is.
+// replicaStorage sends from a thin pool and receives into places of the same one.
 type replicaStorage struct{ *storage }
-
-func (s replicaStorage) Dataset(t testing.TB, name string) driver.Dataset {
-	t.Helper()
-	var ds driver.Dataset
-	t.Cleanup(func() { // after it is unmounted
-		_, lv, _ := strings.Cut(ds.Name, "/")
-		s.remove(t, fmt.Sprintf("lv_name=%q || origin=%q", lv, lv))
-	})
-	ds = s.storage.Dataset(t, name)
-	return ds
-}
-
-func (s replicaStorage) remove(t testing.TB, which string) {
-	t.Helper()
-	run(t, "lvremove", "--quiet", "--config", lean, "-y", "--select", which, s.vg)
-}
 
 func (s replicaStorage) Place(t testing.TB) func() driver.Receiver {
 	t.Helper()

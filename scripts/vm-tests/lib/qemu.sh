@@ -52,7 +52,7 @@ start_qemu() {
 	setsid qemu-system-x86_64 -name "volsnap-vm-${dir##*/}" -M q35,memory-backend=ram -object "$ram,id=ram,size=${memory}M" \
 		-accel "$accel" -cpu $cpu -smp $processors -m $memory -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$image/vmlinuz" -initrd "$image/initrd.img" \
-		-append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr net.ifnames=0 apparmor=0" "${options[@]}" \
+		-append "console=ttyS0 quiet panic=-1 mitigations=off rcupdate.rcu_expedited=1 nokaslr net.ifnames=0 apparmor=0" "${options[@]}" \
 		-drive "file=$dir/payload,format=raw,if=none,id=payload,readonly=on" -device virtio-blk-pci,drive=payload \
 		-netdev "user,id=host,restrict=on,hostfwd=tcp:127.0.0.1:0-:22" -device virtio-net-pci,netdev=host,romfile= \
 		-netdev "dgram,id=wire,local.type=unix,local.path=$near,remote.type=unix,remote.path=$far" -device virtio-net-pci,netdev=wire,romfile=,mac=52:54:00:00:01:01 \

@@ -1,0 +1,309 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/fault"
+	"github.com/volsnap/volsnap/internal/mountinfo"
+)
+
+// stagePrefix begins the names of stages, which lie beside the snapshots: STORE/KEY/stage-NAME.
+const stagePrefix = "stage-"
+
+// StageOf implements driver.Stager.
+func (r realm) StageOf(s driver.Snapshot, name string) (driver.Dataset, error) {
+	_, err := r.storeOf(s)
+	if err == nil {
+		err = driver.CheckStage(name)
+	}
+	if err != nil {
+		return driver.Dataset{}, fmt.Errorf("stage of %q: %w", s.Name, err)
+	}
+	return driver.Dataset{Kind: Kind, Name: filepath.Join(filepath.Dir(s.Name), stagePrefix+name)}, nil
+}
+
+// Stage implements driver.Stager.
+func (r realm) Stage(ctx context.Context, s driver.Snapshot, name string) (driver.Stage, error) {
+	to, err := r.StageOf(s, name)
+	if err != nil {
+		return driver.Stage{}, err
+	}
+	out := driver.Stage{Dataset: to}
+	err = r.withSnapshot(ctx, s, func(p *spot) error {
+		key, err := openPrivateAt(filepath.Dir(s.Name))
+		if err != nil {
+			return err
+		}
+		defer closeAll(key)
+		if err := clone(p, key, stagePrefix+name); err != nil {
+			return err
+		}
+		made, err := openDirIn(key, stagePrefix+name)
+		if err != nil {
+			return err
+		}
+		defer closeAll(made)
+		info, err := infoOf(made)
+		out.GUID = info.uuid.String()
+		return errors.Join(err, commit(key))
+	})
+	if err != nil {
+		return driver.Stage{}, fmt.Errorf("stage %s: %w", s.Name, classify(err))
+	}
+	return out, nil
+}
+
+// Identity implements driver.Stager.
+func (r realm) Identity(ctx context.Context, ds driver.Dataset) (string, error) {
+	info, err := identify(ctx, ds)
+	if err != nil {
+		return "", fmt.Errorf("identify %s: %w", ds, classify(err))
+	}
+	return info.uuid.String(), nil
+}
+
+// identify looks at the subvolume whose top is at a path.
+func identify(ctx context.Context, ds driver.Dataset) (subvol, error) {
+	if err := ctx.Err(); err != nil {
+		return subvol{}, err
+	}
+	if ds.Kind != Kind || !filepath.IsAbs(ds.Name) || filepath.Clean(ds.Name) != ds.Name {
+		return subvol{}, driver.ErrNotSupported
+	}
+	f, err := openDir(ds.Name)
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return subvol{}, driver.ErrNotFound
+	}
+	if err != nil {
+		return subvol{}, err
+	}
+	defer closeAll(f)
+	if err := onBtrfs(f); err != nil {
+		return subvol{}, err
+	}
+	return subvolAt(f)
+}
+
+// subvolAt describes the subvolume whose top is open; ErrNotFound for any other directory.
+func subvolAt(f *os.File) (subvol, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return subvol{}, err
+	}
+	if st.Ino != firstFree {
+		return subvol{}, fmt.Errorf("%s is no subvolume: %w", f.Name(), driver.ErrNotFound)
+	}
+	return infoOf(f)
+}
+
+// Attach implements driver.Stager: a subvolume is reached by its path.
+func (r realm) Attach(ctx context.Context, st driver.Stage, _ string) (string, error) {
+	guid, err := r.Identity(ctx, st.Dataset)
+	if err == nil && guid != st.GUID {
+		err = fmt.Errorf("attach %s: it is %s, not %s: %w", st.Dataset, guid, st.GUID, driver.ErrForeign)
+	}
+	return st.Dataset.Name, err
+}
+
+// Detach implements driver.Stager.
+func (r realm) Detach(context.Context, driver.Stage, string) error { return nil }
+
+// Swap implements driver.Stager, in one step: renameat2(2) with RENAME_EXCHANGE. A subvolume that is mounted by itself, as by
+// a line of fstab(5), cannot be swapped: that mount would go on to show the other one.
+func (r realm) Swap(ctx context.Context, ds, stage driver.Dataset, guid string) error {
+	if err := r.swap(ctx, ds, stage, guid); err != nil {
+		return fmt.Errorf("swap %s and %s: %w", ds, stage, classify(err))
+	}
+	return nil
+}
+
+func (r realm) swap(ctx context.Context, ds, stage driver.Dataset, guid string) error {
+	if err := isStage(stage); err != nil {
+		return err
+	}
+	at, err := identify(ctx, ds)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ds, err)
+	}
+	if at.uuid.String() == guid {
+		return nil
+	}
+	aside, err := identify(ctx, stage)
+	if err != nil {
+		return fmt.Errorf("%s: %w", stage, err)
+	}
+	if aside.uuid.String() != guid {
+		return fmt.Errorf("they are %s and %s, not %s: %w", at.uuid, aside.uuid, guid, driver.ErrForeign)
+	}
+	if at.readOnly || aside.readOnly {
+		return fmt.Errorf("one of them is read-only: %w", driver.ErrForeign)
+	}
+	from, to, err := sameMount(ds.Name, stage.Name)
+	if err != nil {
+		return err
+	}
+	return exchange(from, to, at, aside)
+}
+
+// exchange swaps two paths of one mount.
+func exchange(a, b string, inA, inB subvol) error {
+	dirA, err := openDir(filepath.Dir(a))
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirA)
+	dirB, err := openDir(filepath.Dir(b))
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirB)
+	for _, one := range []struct {
+		dir  *os.File
+		name string
+		want subvol
+	}{{dirA, filepath.Base(a), inA}, {dirB, filepath.Base(b), inB}} {
+		if err := isAt(one.dir, one.name, one.want); err != nil {
+			return err
+		}
+	}
+	fault.Point("before swap")
+	defer fault.Point("after swap")
+	err = unix.Renameat2(int(dirA.Fd()), filepath.Base(a), int(dirB.Fd()), filepath.Base(b), unix.RENAME_EXCHANGE)
+	if err != nil {
+		return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
+	}
+	if err := errors.Join(isAt(dirA, filepath.Base(a), inB), isAt(dirB, filepath.Base(b), inA)); err != nil {
+		return fmt.Errorf("one of them was replaced meanwhile: %w", err)
+	}
+	return commit(dirA)
+}
+
+// isAt is ErrForeign if another subvolume than that has the name.
+func isAt(dir *os.File, name string, want subvol) error {
+	f, err := openDirIn(dir, name)
+	if err != nil {
+		return err
+	}
+	defer closeAll(f)
+	info, err := subvolAt(f)
+	if err == nil && info.uuid != want.uuid {
+		err = fmt.Errorf("%s is %s, not %s: %w", f.Name(), info.uuid, want.uuid, driver.ErrForeign)
+	}
+	return err
+}
+
+// sameMount are paths of a dataset and a stage by one mount, the stage's: a rename does not go from one to another. ErrBusy: the
+// dataset, or something in it, is mounted somewhere.
+func sameMount(ds, stage string) (string, string, error) {
+	all, err := mountinfo.Read()
+	if err != nil {
+		return "", "", err
+	}
+	via, inside, err := mountinfo.Containing(all, ds)
+	if err != nil {
+		return "", "", err
+	}
+	home, _, err := mountinfo.Containing(all, stage)
+	if err != nil {
+		return "", "", err
+	}
+	rel, ok := mountinfo.Below(home.Root, inside)
+	if home.Dev != via.Dev || !ok || rel == "." {
+		return "", "", fmt.Errorf("%s cannot be reached through %s, where its snapshots lie: %w", ds, home.Point, driver.ErrNotSupported)
+	}
+	busy, err := mountedSomewhere()
+	if err != nil {
+		return "", "", err
+	}
+	if busy(place{via.Dev, inside}) {
+		return "", "", fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
+	}
+	return filepath.Join(home.Point, rel), stage, nil
+}
+
+// isStage is ErrForeign for what cannot be a stage.
+func isStage(ds driver.Dataset) error {
+	key := filepath.Dir(ds.Name)
+	name, ok := strings.CutPrefix(filepath.Base(ds.Name), stagePrefix)
+	if ds.Kind != Kind || !ok || driver.CheckStage(name) != nil || !keyPattern.MatchString(filepath.Base(key)) || filepath.Clean(ds.Name) != ds.Name {
+		return fmt.Errorf("%s is no stage: %w", ds, driver.ErrForeign)
+	}
+	return nil
+}
+
+// Discard implements driver.Stager. What has changed is told by the transactions in which the dataset was written to last, and in
+// which the snapshot was made: a snapshot is made where its transaction ends.
+func (r realm) Discard(ctx context.Context, st driver.Stage, since *driver.Snapshot) error {
+	if err := r.discard(ctx, st, since); err != nil && !errors.Is(err, driver.ErrNotFound) {
+		return fmt.Errorf("discard %s: %w", st.Dataset, err)
+	}
+	return nil
+}
+
+func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snapshot) error {
+	if err := errors.Join(ctx.Err(), isStage(st.Dataset)); err != nil {
+		return err
+	}
+	key, err := openPrivateAt(filepath.Dir(st.Dataset.Name))
+	if err != nil {
+		return classify(err)
+	}
+	defer closeAll(key)
+	if err := commit(key); err != nil {
+		return err
+	}
+	dir, err := openDirIn(key, filepath.Base(st.Dataset.Name))
+	if err != nil {
+		return classify(err)
+	}
+	defer closeAll(dir)
+	info, err := subvolAt(dir)
+	if err != nil {
+		return err
+	}
+	if info.uuid.String() != st.GUID {
+		return fmt.Errorf("it is %s, not %s: %w", info.uuid, st.GUID, driver.ErrForeign)
+	}
+	if since != nil {
+		if err := r.unchanged(ctx, info, *since); err != nil {
+			return err
+		}
+	}
+	all, err := mountinfo.Read()
+	if err != nil {
+		return err
+	}
+	m, inside, err := mountinfo.Containing(all, st.Dataset.Name)
+	if err != nil {
+		return err
+	}
+	busy, err := mountedSomewhere()
+	if err != nil {
+		return err
+	}
+	if busy(place{m.Dev, inside}) {
+		return fmt.Errorf("it is mounted: %w", driver.ErrBusy)
+	}
+	return errors.Join(classify(destroySubvol(key, info.id)), commit(key))
+}
+
+// unchanged is ErrChanged if a subvolume was written to after a snapshot of it was made.
+func (r realm) unchanged(ctx context.Context, now subvol, since driver.Snapshot) error {
+	return r.withSnapshot(ctx, since, func(p *spot) error {
+		if p.info.from != now.uuid {
+			return fmt.Errorf("%s is no snapshot of it: %w", since.Name, driver.ErrChanged)
+		}
+		if now.written > p.info.born {
+			return fmt.Errorf("written to since %s was made: %w", since.Name, driver.ErrChanged)
+		}
+		return nil
+	})
+}
