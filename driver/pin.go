@@ -38,3 +38,12 @@ func Base(target string) string { return basePrefix + target }
 
 // BaseOf is the target that a pin of Base names.
 func BaseOf(pin string) (target string, ok bool) { return strings.CutPrefix(pin, basePrefix) }
+
+// undoPrefix begins the pins that Undo makes.
+const undoPrefix = "undo of the restore of "
+
+// Undo is the pin that keeps what a restore of a set replaced, until that is deleted by name.
+func Undo(of SetID) string { return undoPrefix + string(of) }
+
+// IsUndo reports whether a pin is one of Undo.
+func IsUndo(pin string) bool { return strings.HasPrefix(pin, undoPrefix) }

@@ -26,6 +26,7 @@ import (
 	"github.com/volsnap/volsnap/inventory"
 	"github.com/volsnap/volsnap/quiesce"
 	"github.com/volsnap/volsnap/replicate"
+	"github.com/volsnap/volsnap/restore"
 	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -85,6 +86,7 @@ type PauseStep struct{ Containers []string }
 type Docker interface {
 	inventory.Docker
 	quiesce.Docker
+	restore.Docker
 	Events(ctx context.Context, since, until time.Time) ([]docker.Event, error)
 }
 
@@ -127,13 +129,13 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 		// Of another app's storage, perhaps. Where it is this one's, the plan finds it held up, and refuses.
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not resume all that dead runs may have left suspended")
 	}
-	if err := replicate.SweepMounts(e.mounts()); err != nil {
+	if err := driver.SweepLooks(e.mounts()); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not unmount what a dead verify had left mounted, which keeps that from being pruned")
 	}
 	if err := e.removeLeftOvers(ctx, app); err != nil {
 		return err
 	}
-	if err := errors.Join(quiesce.JournalOf(e.RunDir, app).Sweep(), e.Store.Sweep(app)); err != nil {
+	if err := errors.Join(quiesce.JournalOf(e.RunDir, app).Sweep(), e.Store.Sweep(app), restore.Sweep(e.Store.Dir, app)); err != nil {
 		return fmt.Errorf("remove temporary files: %w", err)
 	}
 	return fn(lock)

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/inventory"
+	"github.com/volsnap/volsnap/restore"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -79,8 +81,14 @@ func (p *Plan) problem(level driver.Level, about, what, mend string) {
 
 // Plan finds out what a run of app would do. The error is for what could not be looked at; what was found to be wrong is in
 // the plan.
-func (e *Engine) Plan(ctx context.Context, app App) (*Plan, error) {
+func (e *Engine) Plan(ctx context.Context, app App) (*Plan, error) { return e.plan(ctx, app, false) }
+
+// plan takes things as they are for an undo set.
+func (e *Engine) plan(ctx context.Context, app App, undo bool) (*Plan, error) {
 	p := &Plan{App: app}
+	if !undo {
+		e.planRestored(p)
+	}
 	inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
 	if err != nil {
 		return nil, fmt.Errorf("plan %s: %w", app.Name, err)
@@ -90,7 +98,9 @@ func (e *Engine) Plan(ctx context.Context, app App) (*Plan, error) {
 			return nil, fmt.Errorf("plan %s: volume %s: %w", app.Name, v.Name, err)
 		}
 	}
-	if err := e.planMoved(p); err != nil {
+	if undo {
+		// whatever was moved or emptied: that is what it is to be kept as
+	} else if err := e.planMoved(p); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", app.Name, err)
 	}
 	if err := e.planSteps(ctx, p); err != nil {
@@ -102,6 +112,18 @@ func (e *Engine) Plan(ctx context.Context, app App) (*Plan, error) {
 	p.expect()
 	slices.SortStableFunc(p.Problems, func(a, b Problem) int { return seriousness(a.Level) - seriousness(b.Level) })
 	return p, nil
+}
+
+// planRestored refuses to take a set of what a restore has left between two states.
+func (e *Engine) planRestored(p *Plan) {
+	j, err := restore.Read(e.Store.Dir, p.App.Name)
+	switch {
+	case err != nil:
+		p.problem(driver.Error, p.App.Name, err.Error(), "look into the file, and at the volumes; when all is as it should be, remove it")
+	case j != nil:
+		p.problem(driver.Error, p.App.Name, fmt.Sprintf("%s: of %s, begun at %s", restore.ErrUnfinished, j.Set, j.Begun.Format(time.RFC3339)),
+			fmt.Sprintf("`volsnap restore %s --in-place --yes` brings it to its end, or undoes it and begins again", j.Set))
+	}
 }
 
 func seriousness(l driver.Level) int {

@@ -68,6 +68,7 @@ func (e *Engine) Unpin(ctx context.Context, id driver.SetID, reason string) erro
 // the clock was ahead is the newest until that time comes, and keeps everything from being pruned: it may go if there is another.
 func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 	return e.locked(ctx, id.App(), func(*state.Lock) error {
+		var s snapset.Set
 		sets, err := e.Sets(ctx, id.App())
 		if err != nil {
 			return err
@@ -76,20 +77,45 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if i < 0 {
 			return fmt.Errorf("delete %s: %w", id, ErrNoSet)
 		}
-		if len(sets[i].Manifest.Pins) > 0 {
+		if slices.ContainsFunc(sets[i].Manifest.Pins, func(pin string) bool { return !driver.IsUndo(pin) }) {
 			return fmt.Errorf("delete %s: %w for %q", id, ErrPinned, sets[i].Manifest.Pins)
 		}
 		if bases := sets[i].Manifest.Bases; len(bases) > 0 {
 			return fmt.Errorf("delete %s: %w: the next increments for the targets %q build on it", id, ErrRefused, bases)
 		}
-		if newest, ok := newestComplete(sets); ok && newest.ID == id && !e.supersededAhead(sets) {
+		if newest, ok := newestComplete(sets); ok && newest.ID == id && !e.supersededAhead(sets) && !undoBesideOthers(sets, i) {
 			return fmt.Errorf("delete %s: %w: it is the newest complete set of %s", id, ErrRefused, id.App())
 		}
 		if !slices.ContainsFunc(sets[i].Snapshots, func(m driver.Snapshot) bool { return m.Fault == "" }) {
 			return fmt.Errorf("delete %s: %w: none of its members is as it was sealed; look at them and remove them by hand", id, ErrRefused)
 		}
-		return e.destroy(ctx, sets[i])
+		if err := e.unpinUndo(ctx, sets[i]); err != nil {
+			return fmt.Errorf("delete %s: %w", id, err)
+		}
+		if s, err = e.Set(ctx, id); err != nil {
+			return err
+		}
+		return e.destroy(ctx, s)
 	})
+}
+
+// unpinUndo takes back the pins by which a restore keeps what it replaced.
+func (e *Engine) unpinUndo(ctx context.Context, s snapset.Set) error {
+	for _, pin := range s.Manifest.Pins {
+		if !driver.IsUndo(pin) {
+			continue
+		}
+		if err := e.each(s, func(d driver.Driver, m driver.Snapshot) error { return d.Unpin(ctx, m, pin) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undoBesideOthers reports whether a set is what a restore replaced, and not the only complete one.
+func undoBesideOthers(sets []snapset.Set, i int) bool {
+	return slices.ContainsFunc(sets[i].Manifest.Pins, driver.IsUndo) &&
+		slices.ContainsFunc(sets, func(s snapset.Set) bool { return s.Complete && s.ID != sets[i].ID })
 }
 
 // supersededAhead reports whether the newest complete set is of a time to come, and there is another one.

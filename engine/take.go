@@ -23,6 +23,8 @@ const discardLimit = time.Minute
 type TakeOptions struct {
 	Label string
 	Pin   string // a reason to pin the set for, or empty
+
+	undo bool // it is what a restore is about to replace, in whatever state that is
 }
 
 // Snapshot takes one set of app and returns its manifest. On error there is no set, unless it was only the pin that failed,
@@ -40,7 +42,7 @@ func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *s
 		return nil, fmt.Errorf("take a set of %s: %w: %w", app.Name, ErrRefused, ErrFetched)
 	}
 	e.stage("planning " + app.Name)
-	plan, err := e.Plan(ctx, app)
+	plan, err := e.plan(ctx, app, opt.undo)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func (e *Engine) snapshot(ctx context.Context, app App, opt TakeOptions, lock *s
 		return nil, fmt.Errorf("take a set of %s: %w", app.Name, err)
 	}
 	for _, p := range plan.Problems {
-		if p.Level == driver.Warning {
+		if p.Level == driver.Warning && !opt.undo {
 			zerolog.Ctx(ctx).Warn().Str("about", p.About).Str("mend", p.Mend).Msg(p.What)
 		}
 	}

@@ -26,6 +26,11 @@ func (p place) overlaps(o place) bool {
 	return overlap(p.path, o.path) || p.device != "" && p.device == o.device && overlap(p.inner, o.inner)
 }
 
+// within reports whether p is o or lies inside it.
+func (p place) within(o place) bool {
+	return inside(p.path, o.path) || p.device != "" && p.device == o.device && inside(p.inner, o.inner)
+}
+
 // locate finds a path's place. One that does not exist, or not for us, has its path only.
 func locate(path string, host []mountinfo.Mount) place {
 	p := place{path: filepath.Clean(path)}

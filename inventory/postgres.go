@@ -11,9 +11,10 @@ import (
 // Postgres is how to reach the database in a container that looks like PostgreSQL.
 type Postgres struct{ User, Database string }
 
-// looksLikePostgres goes by the image's name and by the environment that the official image and those built on it set.
+// PostgresIn is how to reach the database in a container that looks like PostgreSQL. It goes by the image's name and by the
+// environment that the official image and those built on it set.
 // POSTGRES_* alone is no sign: clients have it too, so there it takes the data directory as well.
-func looksLikePostgres(c docker.Container) (Postgres, bool) {
+func PostgresIn(c docker.Container) (Postgres, bool) {
 	env := environment(c.Env)
 	image := imageName(c.Image)
 	named := slices.ContainsFunc([]string{"postgres", "timescale", "postgis"}, func(s string) bool { return strings.Contains(image, s) }) &&

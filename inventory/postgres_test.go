@@ -27,7 +27,7 @@ func TestLooksLikePostgres(t *testing.T) {
 		{"something else", docker.Container{Image: "redis:8.4", Mounts: data}, Postgres{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, ok := looksLikePostgres(tt.c); got != tt.want || ok != tt.ok {
+			if got, ok := PostgresIn(tt.c); got != tt.want || ok != tt.ok {
 				t.Errorf("%+v, %v; want %+v, %v", got, ok, tt.want, tt.ok)
 			}
 		})

@@ -83,7 +83,7 @@ func services(members []docker.Container) []Service {
 		}
 		s.Containers = append(s.Containers, c.Name)
 		s.HasHealthcheck = s.HasHealthcheck || c.HasHealthcheck
-		if p, ok := looksLikePostgres(c); ok {
+		if p, ok := PostgresIn(c); ok {
 			s.Postgres = &p
 		}
 	}

@@ -24,36 +24,64 @@ type Writer struct {
 // by name: those with a writable volume or bind mount that is such a path, lies inside it or holds it, under whatever
 // name. Mounts that the kernel would not let them reach after all are counted too.
 func Writers(ctx context.Context, d Docker, paths []string) ([]Writer, error) {
+	var writers []Writer
+	err := holders(ctx, d, paths, place.overlapsWritable, func(c docker.Container, writes []string) {
+		writers = append(writers, writer(c, writes))
+	})
+	return writers, err
+}
+
+// Users are the writers of any of the paths and those running containers besides that have one of them, or something in it, as
+// a volume or bind mount of its own: they would go on to see what was there when they were started, whatever is put in its place.
+func Users(ctx context.Context, d Docker, paths []string) ([]docker.Container, error) {
+	var users []docker.Container
+	err := holders(ctx, d, paths, func(watched place, m held) bool {
+		return watched.overlapsWritable(m) || m.within(watched)
+	}, func(c docker.Container, _ []string) { users = append(users, c) })
+	return users, err
+}
+
+// held is a place on this host that a container has.
+type held struct {
+	place
+	writable bool
+}
+
+func (p place) overlapsWritable(m held) bool { return m.writable && p.overlaps(m.place) }
+
+// holders calls fn with each running container that holds any of the paths in the sense of holds, and which.
+func holders(
+	ctx context.Context, d Docker, paths []string, holds func(watched place, m held) bool, fn func(docker.Container, []string),
+) error {
 	containers, err := d.Containers(ctx, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	volumes, err := d.Volumes(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	host, err := mountinfo.Read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	watched := make([]place, 0, len(paths))
 	for _, p := range paths {
 		watched = append(watched, locate(p, host))
 	}
-	var writers []Writer
 	for _, c := range containers {
-		var writes []string
-		held := writable(c, volumes, host)
+		var its []string
+		has := heldBy(c, volumes, host)
 		for i, w := range watched {
-			if slices.ContainsFunc(held, w.overlaps) {
-				writes = append(writes, paths[i])
+			if slices.ContainsFunc(has, func(m held) bool { return holds(w, m) }) {
+				its = append(its, paths[i])
 			}
 		}
-		if len(writes) > 0 {
-			writers = append(writers, writer(c, writes))
+		if len(its) > 0 {
+			fn(c, its)
 		}
 	}
-	return writers, nil
+	return nil
 }
 
 func writer(c docker.Container, writes []string) Writer {
@@ -63,20 +91,20 @@ func writer(c docker.Container, writes []string) Writer {
 	}
 }
 
-// writable are the places on this host that a container can write to. A volume that its options bind elsewhere counts
-// there too: what the engine tells of the mount is only where it shows that volume.
-func writable(c docker.Container, volumes []docker.Volume, host []mountinfo.Mount) []place {
-	var places []place
+// heldBy are the places on this host that a container has. A volume that its options bind elsewhere counts there too: what the
+// engine tells of the mount is only where it shows that volume.
+func heldBy(c docker.Container, volumes []docker.Volume, host []mountinfo.Mount) []held {
+	var all []held
 	for _, m := range c.Mounts {
-		if !m.RW || m.Source == "" || m.Type == "tmpfs" {
+		if m.Source == "" || m.Type == "tmpfs" {
 			continue
 		}
-		places = append(places, locate(m.Source, host))
+		all = append(all, held{locate(m.Source, host), m.RW})
 		for _, v := range volumes {
 			if m.Name != "" && v.Name == m.Name && isBind(v.Options) {
-				places = append(places, locate(v.Options["device"], host))
+				all = append(all, held{locate(v.Options["device"], host), m.RW})
 			}
 		}
 	}
-	return places
+	return all
 }

@@ -9,7 +9,7 @@ const defaultConfig = "/etc/volsnap/volsnap.yaml"
 func (p *program) app() *cli.App {
 	app := &cli.App{
 		Name:  "volsnap",
-		Usage: "consistent snapshots of a Docker host's volumes: take, list, keep, prune",
+		Usage: "consistent snapshots of a Docker host's volumes: take, list, keep, prune, restore",
 		UsageText: "volsnap [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\nvolsnap help COMMAND\n\n" +
 			"Options may stand before or after arguments. Results go to stdout, everything else to stderr.\n" +
 			"Exit status: 0 done, 1 failed, 2 bad usage or configuration, 3 some of several apps failed,\n" +
@@ -28,7 +28,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.initCommand(), p.checkCommand(), p.planCommand(), p.snapshotCommand(), p.runCommand(), p.pruneCommand(),
 			p.listCommand(), p.showCommand(), p.whyCommand(), p.pinCommand(), p.unpinCommand(), p.deleteCommand(),
-			p.replicateCommand(), p.verifyCommand(), p.statusCommand(), p.thawCommand(), p.retentionCommand(), p.serveCommand(), p.deadManCommand(),
+			p.replicateCommand(), p.verifyCommand(), p.restoreCommand(), p.statusCommand(), p.thawCommand(), p.retentionCommand(), p.serveCommand(), p.deadManCommand(),
 		},
 		ExitErrHandler:  func(*cli.Context, error) {}, // exitStatus decides
 		OnUsageError:    onUsageError,

@@ -10,6 +10,7 @@ import (
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/quiesce"
+	"github.com/volsnap/volsnap/restore"
 )
 
 // hints turn what callers branch on into what an operator can do. The first that fits is printed.
@@ -17,6 +18,9 @@ var hints = []struct {
 	is   error
 	text string
 }{
+	{restore.ErrUnfinished, "mend what is named, then `volsnap restore SET --in-place` again: it goes on where this one stopped. The containers stay stopped until then"},
+	{restore.ErrDamaged, "look into the file that is named, and at the volumes; when all is as it should be, remove the file"},
+	{restore.ErrOlder, "restore the whole set, or name the database's volume too"},
 	{quiesce.ErrStillFrozen, "containers may still be paused (`docker ps --filter status=paused`), or a thaw command failed: mend that, then `volsnap thaw`"},
 	{quiesce.ErrDamaged, "look at `docker ps --filter status=paused`, unpause what volsnap paused, then remove the journal that is named above"},
 	{state.ErrLocked, "wait for the other run to end; `volsnap status` shows when the last one ended"},

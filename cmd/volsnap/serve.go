@@ -99,7 +99,7 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 		return nil, nil, err
 	}
 	mounts := filepath.Join(run, "mounts")
-	if err := replicate.SweepMounts(mounts); err != nil { // which keeps that from being pruned, and nothing from arriving
+	if err := driver.SweepLooks(mounts); err != nil { // which keeps that from being pruned, and nothing from arriving
 		zerolog.Ctx(c.Context).Warn().Err(err).Msg("could not unmount what a dead process had left mounted")
 	}
 	if c.Bool("verify") {

@@ -146,44 +146,31 @@ func (r realm) swap(ctx context.Context, ds, stage driver.Dataset, guid string) 
 	if at.readOnly || aside.readOnly {
 		return fmt.Errorf("one of them is read-only: %w", driver.ErrForeign)
 	}
-	from, to, err := sameMount(ds.Name, stage.Name)
+	dirs, err := sideBySide(ds.Name, stage.Name)
 	if err != nil {
 		return err
 	}
-	return exchange(from, to, at, aside)
+	defer closeAll(dirs[:]...)
+	return exchange(dirs, [2]string{filepath.Base(ds.Name), filepath.Base(stage.Name)}, [2]subvol{at, aside})
 }
 
-// exchange swaps two paths of one mount.
-func exchange(a, b string, inA, inB subvol) error {
-	dirA, err := openDir(filepath.Dir(a))
-	if err != nil {
-		return err
-	}
-	defer closeAll(dirA)
-	dirB, err := openDir(filepath.Dir(b))
-	if err != nil {
-		return err
-	}
-	defer closeAll(dirB)
-	for _, one := range []struct {
-		dir  *os.File
-		name string
-		want subvol
-	}{{dirA, filepath.Base(a), inA}, {dirB, filepath.Base(b), inB}} {
-		if err := isAt(one.dir, one.name, one.want); err != nil {
+// exchange swaps what two names in open directories of one mount are.
+func exchange(dirs [2]*os.File, names [2]string, are [2]subvol) error {
+	for i := range dirs {
+		if err := isAt(dirs[i], names[i], are[i]); err != nil {
 			return err
 		}
 	}
 	fault.Point("before swap")
 	defer fault.Point("after swap")
-	err = unix.Renameat2(int(dirA.Fd()), filepath.Base(a), int(dirB.Fd()), filepath.Base(b), unix.RENAME_EXCHANGE)
+	err := unix.Renameat2(int(dirs[0].Fd()), names[0], int(dirs[1].Fd()), names[1], unix.RENAME_EXCHANGE)
 	if err != nil {
-		return &os.LinkError{Op: "renameat2", Old: a, New: b, Err: err}
+		return &os.LinkError{Op: "renameat2", Old: filepath.Join(dirs[0].Name(), names[0]), New: filepath.Join(dirs[1].Name(), names[1]), Err: err}
 	}
-	if err := errors.Join(isAt(dirA, filepath.Base(a), inB), isAt(dirB, filepath.Base(b), inA)); err != nil {
+	if err := errors.Join(isAt(dirs[0], names[0], are[1]), isAt(dirs[1], names[1], are[0])); err != nil {
 		return fmt.Errorf("one of them was replaced meanwhile: %w", err)
 	}
-	return commit(dirA)
+	return commit(dirs[0])
 }
 
 // isAt is ErrForeign if another subvolume than that has the name.
@@ -200,33 +187,65 @@ func isAt(dir *os.File, name string, want subvol) error {
 	return err
 }
 
-// sameMount are paths of a dataset and a stage by one mount, the stage's: a rename does not go from one to another. ErrBusy: the
+// sideBySide opens the directories that a dataset and a stage lie in, both through a mount of its own of what is mounted where the
+// stage lies: a rename does not go from one mount to another, and dockerd, for one, mounts its data root on itself. ErrBusy: the
 // dataset, or something in it, is mounted somewhere.
-func sameMount(ds, stage string) (string, string, error) {
+func sideBySide(ds, stage string) (dirs [2]*os.File, err error) {
 	all, err := mountinfo.Read()
 	if err != nil {
-		return "", "", err
+		return dirs, err
 	}
 	via, inside, err := mountinfo.Containing(all, ds)
 	if err != nil {
-		return "", "", err
+		return dirs, err
 	}
-	home, _, err := mountinfo.Containing(all, stage)
+	home, staged, err := mountinfo.Containing(all, stage)
 	if err != nil {
-		return "", "", err
+		return dirs, err
 	}
-	rel, ok := mountinfo.Below(home.Root, inside)
-	if home.Dev != via.Dev || !ok || rel == "." {
-		return "", "", fmt.Errorf("%s cannot be reached through %s, where its snapshots lie: %w", ds, home.Point, driver.ErrNotSupported)
+	at, ok := mountinfo.Below(home.Root, inside)
+	if home.Dev != via.Dev || !ok || at == "." {
+		return dirs, fmt.Errorf("%s cannot be reached through %s, where its snapshots lie: %w", ds, home.Point, driver.ErrNotSupported)
 	}
 	busy, err := mountedSomewhere()
 	if err != nil {
-		return "", "", err
+		return dirs, err
 	}
 	if busy(place{via.Dev, inside}) {
-		return "", "", fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
+		return dirs, fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
 	}
-	return filepath.Join(home.Point, rel), stage, nil
+	top, err := alone(home.Point)
+	if err != nil {
+		return dirs, err
+	}
+	defer closeAll(top)
+	aside, _ := mountinfo.Below(home.Root, staged)
+	for i, path := range []string{at, aside} {
+		fd, err := unix.Openat2(int(top.Fd()), filepath.Dir(path), &unix.OpenHow{
+			Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+		})
+		if err != nil {
+			closeAll(dirs[:]...)
+			return dirs, &os.PathError{Op: "open", Path: filepath.Join(home.Point, filepath.Dir(path)), Err: err}
+		}
+		dirs[i] = os.NewFile(uintptr(fd), filepath.Join(home.Point, filepath.Dir(path)))
+	}
+	return dirs, nil
+}
+
+// alone is another mount of what is mounted at a point, without what is mounted below it. It is nowhere in the tree of directories, and gone
+// when the last of what was opened in it is closed.
+func alone(point string) (*os.File, error) {
+	dir, err := openDir(point)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(dir)
+	fd, err := unix.OpenTree(int(dir.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return nil, &os.PathError{Op: "open_tree", Path: point, Err: err}
+	}
+	return os.NewFile(uintptr(fd), point), nil
 }
 
 // isStage is ErrForeign for what cannot be a stage.

@@ -26,6 +26,9 @@ type Container struct {
 	Env            []string  // with what the image sets
 	HasHealthcheck bool
 	RestartPolicy  string // "no", "always", "on-failure", "unless-stopped"
+	RestartTries   int    // of "on-failure"; 0: without end
+	AutoRemove     bool   // the engine removes it when it stops
+	StopTimeout    int    // seconds between its stop signal and SIGKILL; 0: the engine's, which is 10
 	Mounts         []Mount
 }
 
@@ -85,7 +88,8 @@ func describe(r container.InspectResponse) Container {
 	if b := r.ContainerJSONBase; b != nil {
 		c.ID, c.Name, c.ImageID = b.ID, strings.TrimPrefix(b.Name, "/"), b.Image
 		if b.HostConfig != nil {
-			c.RestartPolicy = string(b.HostConfig.RestartPolicy.Name)
+			c.RestartPolicy, c.RestartTries = string(b.HostConfig.RestartPolicy.Name), b.HostConfig.RestartPolicy.MaximumRetryCount
+			c.AutoRemove = b.HostConfig.AutoRemove
 		}
 		if s := b.State; s != nil {
 			c.State, c.Running, c.Paused, c.Restarting, c.PID = s.Status, s.Running, s.Paused, s.Restarting, s.Pid
@@ -94,6 +98,9 @@ func describe(r container.InspectResponse) Container {
 	}
 	if cfg := r.Config; cfg != nil {
 		c.Labels, c.Image, c.Env = cfg.Labels, cfg.Image, cfg.Env
+		if cfg.StopTimeout != nil {
+			c.StopTimeout = *cfg.StopTimeout
+		}
 		c.HasHealthcheck = cfg.Healthcheck != nil && len(cfg.Healthcheck.Test) > 0 && cfg.Healthcheck.Test[0] != "NONE"
 	}
 	return c

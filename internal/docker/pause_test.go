@@ -76,7 +76,7 @@ func TestEngineStopsMeanwhile(t *testing.T) {
 	if err := h.Unpause(ctx, id); !errors.Is(err, docker.ErrUnavailable) {
 		t.Errorf("unpause without an engine: %v; want ErrUnavailable", err)
 	}
-	if err := h.Start(); err != nil {
+	if err := h.Engine.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := h.Inspect(ctx, id); err != nil || !c.Paused {
@@ -105,7 +105,7 @@ func TestEngineDiesDuringACall(t *testing.T) {
 	if err := <-done; !errors.Is(err, docker.ErrUnavailable) {
 		t.Errorf("exec: %v; want ErrUnavailable", err)
 	}
-	if err := h.Start(); err != nil {
+	if err := h.Engine.Start(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/report"
+	"github.com/volsnap/volsnap/restore"
+)
+
+func (p *program) restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name: "restore", Usage: "put a set back in the place of the app's volumes, keeping what is there", ArgsUsage: "SET",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "in-place", Usage: "stop the app's containers, keep the present state as an undo set, replace, start them"},
+			&cli.StringSliceFlag{Name: "volume", Usage: "only this `VOLUME` of the set; may be given again"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and stop"},
+			&cli.BoolFlag{Name: "yes", Usage: "do it without asking; needed where there is no terminal"},
+			jsonFlag,
+		},
+		Action: p.restore,
+	}
+}
+
+func (p *program) restore(c *cli.Context) error {
+	id, err := setArgument(c)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("in-place") {
+		return usagef("`%s` needs --in-place", c.Command.HelpName)
+	}
+	if !c.Bool("dry-run") && !c.Bool("yes") && !isTerminal(p.stdin) {
+		return usagef("`%s` replaces volumes and stops containers: look at --dry-run, then give --yes", c.Command.HelpName)
+	}
+	h, err := p.open(c, false)
+	if err != nil {
+		return err
+	}
+	app, ok := h.app(id.App())
+	if !ok {
+		return usagef("%s configures no app %q, whose set this is", c.String("config"), id.App())
+	}
+	return p.restoreInPlace(c, h, app, id)
+}
+
+func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id driver.SetID) error {
+	opt := engine.RestoreOptions{Volumes: c.StringSlice("volume")}
+	if c.Bool("dry-run") || !c.Bool("yes") {
+		plan, err := h.engine.PlanRestore(c.Context, app, id, opt)
+		if err != nil {
+			return badVolume(err)
+		}
+		if c.Bool("dry-run") && c.Bool("json") {
+			return p.printJSON(engine.PlannedRestore(plan))
+		}
+		if err := p.printRestorePlan(plan); err != nil || c.Bool("dry-run") {
+			return err
+		}
+		if err := p.confirm(fmt.Sprintf("Replace the volumes of %s as above?", app.Name)); err != nil {
+			return err
+		}
+	}
+	var r report.Restore
+	err := p.withProgress(c, h, func(ctx context.Context) error {
+		var err error
+		r, err = h.engine.RestoreInPlace(ctx, app, id, opt)
+		return err
+	})
+	if err != nil {
+		return badVolume(err)
+	}
+	if c.Bool("json") {
+		return p.printJSON(r)
+	}
+	return p.printRestored(r)
+}
+
+// badVolume is what was asked for and is not there.
+func badVolume(err error) error {
+	if errors.Is(err, engine.ErrNoVolume) {
+		return usageError{err}
+	}
+	return err
+}
+
+// confirm asks at the terminal.
+func (p *program) confirm(question string) error {
+	if err := p.printf("\n%s Type yes: ", question); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if strings.TrimSpace(answer) != "yes" {
+		return errors.Join(errors.New("not confirmed: nothing was done"), err)
+	}
+	return nil
+}
+
+func (p *program) printRestorePlan(plan *restore.Plan) error {
+	var rows []table.Row
+	for i := len(plan.Containers) - 1; i >= 0; i-- {
+		rows = append(rows, table.Row{"stop", plan.Containers[i].Name, ""})
+	}
+	rows = append(rows, table.Row{"keep", "the present state", "as a new set, pinned until it is deleted by name"})
+	for _, it := range plan.Items {
+		how := "swap the dataset " + it.Dataset.String() + " for a clone of " + it.Snapshot.Name
+		if it.Method == restore.Copy {
+			how = "copy it from " + it.Snapshot.Name + ", since " + it.Dataset.String() + " holds other things too"
+		}
+		rows = append(rows, table.Row{"replace", strings.Join(it.Volumes, ", "), how})
+	}
+	for _, one := range plan.Containers {
+		detail := ""
+		if one.Database != nil {
+			detail = "and wait until PostgreSQL accepts connections"
+		}
+		rows = append(rows, table.Row{"start", one.Name, detail})
+	}
+	return p.printTable(table.Row{"step", "what", "how"}, rows)
+}
+
+func (p *program) printRestored(r report.Restore) error {
+	var rows []table.Row
+	for _, m := range r.Members {
+		rows = append(rows, table.Row{m.Volume, "restored", m.HostPath})
+	}
+	for _, kept := range r.Kept {
+		rows = append(rows, table.Row{"", "left", kept})
+	}
+	if r.Undo != "" {
+		rows = append(rows, table.Row{"", "undo", fmt.Sprintf("volsnap restore %s --in-place", r.Undo)})
+	}
+	if r.ReadyMS != nil {
+		rows = append(rows, table.Row{"", "ready", "PostgreSQL accepted connections after " + ms(*r.ReadyMS)})
+	}
+	return p.printTable(table.Row{"volume", "verdict", "where"}, rows)
+}

@@ -1,0 +1,175 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/volsnap/volsnap/internal/docker"
+)
+
+const (
+	stopLimit = 60   // seconds that a container has to stop, unless it was given its own time
+	stopSlack = 30   // seconds more, after which the engine is taken to hang
+	atOnce    = 16   // containers that are stopped or started at a time
+	noRestart = "no" // a restart policy
+)
+
+// levels are the containers by level, lowest first.
+func levels(all []Container) [][]Container {
+	by := map[int][]Container{}
+	var order []int
+	for _, c := range all {
+		if by[c.Level] == nil {
+			order = append(order, c.Level)
+		}
+		by[c.Level] = append(by[c.Level], c)
+	}
+	slices.Sort(order)
+	var out [][]Container
+	for _, l := range order {
+		out = append(out, by[l])
+	}
+	return out
+}
+
+func each(ctx context.Context, all []Container, fn func(context.Context, Container) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, c := range all {
+		g.Go(func() error { return fn(ctx, c) })
+	}
+	return g.Wait()
+}
+
+// stop stops the containers, those that others depend on last. First all are kept from being started by the engine, which would
+// do that when it is started itself, whatever has become of their volumes by then.
+func (w *Work) stop(ctx context.Context, all []Container) error {
+	w.stage("stopping containers")
+	err := each(ctx, all, func(ctx context.Context, c Container) error {
+		if c.Restart.Name == noRestart || c.Restart.Name == "" {
+			return nil
+		}
+		return gone(w.Docker.SetRestart(ctx, c.ID, docker.RestartPolicy{Name: noRestart}))
+	})
+	if err != nil {
+		return err
+	}
+	for _, some := range slices.Backward(levels(all)) {
+		if err := each(ctx, some, w.stopOne); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Work) stopOne(ctx context.Context, c Container) error {
+	seconds := cmp.Or(c.Timeout, stopLimit)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds+stopSlack)*time.Second)
+	defer cancel()
+	begin := time.Now()
+	if err := gone(w.Docker.Stop(ctx, c.ID, seconds)); err != nil {
+		return err
+	}
+	zerolog.Ctx(ctx).Info().Str("container", c.Name).Dur("took", time.Since(begin)).Msg("stopped")
+	return nil
+}
+
+// gone is no error where the container was removed meanwhile: it runs no more.
+func gone(err error) error {
+	if errors.Is(err, docker.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// start starts the containers, level by level, and waits for the databases of one before the next.
+func (w *Work) start(ctx context.Context, all []Container) error {
+	w.stage("starting containers")
+	for _, some := range levels(all) {
+		if err := each(ctx, some, w.startOne); err != nil {
+			return err
+		}
+		if err := each(ctx, some, w.await); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startOne starts a container, which from then on is restarted as before.
+func (w *Work) startOne(ctx context.Context, c Container) error {
+	if err := w.Docker.Start(ctx, c.ID); errors.Is(err, docker.ErrNotFound) {
+		zerolog.Ctx(ctx).Warn().Str("container", c.Name).Msg("was removed meanwhile, and is not started")
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if c.Restart.Name == noRestart || c.Restart.Name == "" {
+		return nil
+	}
+	return gone(w.Docker.SetRestart(ctx, c.ID, c.Restart))
+}
+
+// ErrNotReady says that a database did not accept connections.
+var ErrNotReady = errors.New("the database does not accept connections")
+
+const (
+	readyLimit = 10 * time.Minute // recovery after a crash replays at most what one checkpoint interval wrote
+	readyPoll  = 50 * time.Millisecond
+)
+
+// await waits until the database in a container answers a query.
+func (w *Work) await(ctx context.Context, c Container) error {
+	if c.Database == nil {
+		return nil
+	}
+	w.stage("waiting for PostgreSQL in " + c.Name)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(w.ReadyLimit, readyLimit))
+	defer cancel()
+	again := time.NewTicker(readyPoll)
+	defer again.Stop()
+	begin := time.Now()
+	for {
+		said, err := w.ask(ctx, c)
+		if err == nil {
+			zerolog.Ctx(ctx).Info().Str("container", c.Name).Dur("took", time.Since(begin)).Msg("PostgreSQL accepts connections")
+			return nil
+		}
+		now, err := w.Docker.Inspect(ctx, c.ID)
+		if errors.Is(err, docker.ErrNotFound) {
+			return nil
+		}
+		if err == nil && !now.Running {
+			return fmt.Errorf("%s is %s (docker logs %s): %w: %s", c.Name, now.State, c.Name, ErrNotReady, said)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s, after %s: %w: %s: %w", c.Name, time.Since(begin).Round(time.Second), ErrNotReady, said, ctx.Err())
+		case <-again.C:
+		}
+	}
+}
+
+// ask asks a database for a sign of life, with what it, or whoever could not ask it, said instead.
+func (w *Work) ask(ctx context.Context, c Container) (said string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	res, err := w.Docker.Exec(ctx, c.ID, []string{
+		"psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password",
+		"--username=" + c.Database.User, "--dbname=" + c.Database.Database, "--command=SELECT 1",
+	}, docker.ExecOptions{Env: []string{"PGCONNECT_TIMEOUT=10", "PGAPPNAME=volsnap", "LC_ALL=C"}})
+	if err != nil {
+		return err.Error(), err
+	}
+	if res.Exit != 0 {
+		return cmp.Or(res.Stderr, res.Stdout), ErrNotReady
+	}
+	return "", nil
+}

@@ -1,0 +1,101 @@
+// Package restore puts the state of a set in the place of an app's volumes, and takes it back when anything fails.
+//
+// # In place
+//
+// Containers are stopped and kept from being started by the engine; the present state is taken as an undo set; what is to come
+// is made beside what is there, and then put in its place: a dataset that holds nothing but volumes of the set is swapped for a
+// clone of its snapshot (driver.Stager), and a directory or file of a larger dataset for a copy, by one rename. Then the containers
+// are started, and databases are awaited. Nothing is written over, and nothing that was there goes before all of it succeeded.
+//
+// # What a killed restore leaves
+//
+// A journal in the state directory, which names all that is about to be made before it is made. While there is one, the
+// containers stay stopped, also over a boot, no set is taken, and the next restore of the app first undoes what had been
+// begun, or finishes it if everything was in its place already. So whatever the containers see is all old or all new.
+package restore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/inventory"
+)
+
+// What callers branch on.
+var (
+	ErrUndone     = errors.New("the restore was undone: all is as it was")
+	ErrUnfinished = errors.New("a restore did not end")
+	ErrOlder      = errors.New("files would be older than the database that names them")
+	ErrDamaged    = errors.New("the journal of a restore is damaged")
+)
+
+// Docker is what this package asks of an engine. See package docker for the contracts.
+type Docker interface {
+	inventory.Docker
+	Inspect(ctx context.Context, id string) (docker.Container, error)
+	Stop(ctx context.Context, id string, seconds int) error
+	Start(ctx context.Context, id string) error
+	SetRestart(ctx context.Context, id string, p docker.RestartPolicy) error
+	Exec(ctx context.Context, id string, argv []string, opts docker.ExecOptions) (docker.ExecResult, error)
+}
+
+// Storage holds the snapshots that are restored, of one kind: a driver.Driver or driver.Receiver.
+type Storage interface {
+	driver.Stager
+	driver.Mounter
+}
+
+// Method is how the old state is replaced by the new.
+type Method string
+
+// The methods.
+const (
+	Swap Method = "swap" // of datasets; nothing is copied
+	Copy Method = "copy" // of files, which share their blocks with the snapshot where the storage can, and a rename
+)
+
+// Item is what is replaced in one step.
+type Item struct {
+	Method   Method          `json:"method"`
+	Volumes  []string        `json:"volumes"`
+	Paths    []string        `json:"paths"` // where the volumes are on this host
+	Snapshot driver.Snapshot `json:"snapshot"`
+
+	Dataset driver.Dataset `json:"dataset"` // that the volumes lie in
+	Name    string         `json:"name"`    // of what is made
+	Stage   driver.Dataset `json:"stage"`   // Swap: where the clone is made, and then the old dataset is
+	Inside  string         `json:"inside"`  // Copy: the volume's path in the snapshot
+	Aside   string         `json:"aside"`   // Copy: where the copy is made, and then the old one is
+
+	New string `json:"new,omitempty"` // GUID of the clone, or identity of the copy, once it is made
+	Old string `json:"old,omitempty"` // of what was there before
+}
+
+// Container is one that was stopped.
+type Container struct {
+	ID      string               `json:"id"`
+	Name    string               `json:"name"`
+	Level   int                  `json:"level"` // it is started when those of lower levels run, and stopped before them
+	Restart docker.RestartPolicy `json:"restart"`
+	Timeout int                  `json:"timeout"` // seconds that it has to stop
+	// Database is how to reach the database in it; nil if there is none.
+	Database *inventory.Postgres `json:"database,omitempty"`
+}
+
+// Plan is what a restore in place would do.
+type Plan struct {
+	App        string
+	Set        driver.SetID
+	Items      []Item
+	Containers []Container // that run now and use the volumes, by level
+}
+
+// Result is what a restore did.
+type Result struct {
+	Undo  driver.SetID   // holds what was there before
+	Ready *time.Duration // from the beginning until the last database accepted connections; nil if there is none
+	Kept  []string       // what was replaced and could not be removed, with the reason; its state is in the undo set
+}

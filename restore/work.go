@@ -1,0 +1,336 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// Undo is a set of the present state.
+type Undo struct {
+	ID        driver.SetID
+	Taken     time.Time // before the first of its snapshots was made
+	Snapshots []driver.Snapshot
+}
+
+// Work is what a restore works with.
+type Work struct {
+	Docker     Docker
+	Storages   map[string]Storage // that hold the snapshots, by kind
+	StateDir   string
+	Mounts     string                                            // an existing or new directory, below which snapshots are mounted to be read
+	TakeUndo   func(context.Context) (Undo, error)               // takes the undo set; the containers are stopped
+	FindUndo   func(context.Context, driver.SetID) (Undo, error) // finds it again
+	Now        func() time.Time
+	ReadyLimit time.Duration // how long a database is waited for; 0: 10 minutes
+	Stage      func(string)  // told what is going on; may be nil
+}
+
+func (w *Work) stage(what string) {
+	if w.Stage != nil {
+		w.Stage(what)
+	}
+}
+
+// Run carries a plan out. On error all is as it was before (ErrUndone), unless the error says that this failed too: then a
+// journal is there, and Resume goes on.
+func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
+	begin := time.Now()
+	j := &Journal{
+		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Stopping,
+		Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
+	}
+	if err := w.name(j); err != nil {
+		return Result{}, err
+	}
+	if err := j.write(); err != nil {
+		return Result{}, err
+	}
+	err := w.place(ctx, j)
+	if err == nil {
+		err = w.start(ctx, j.Containers)
+	}
+	if err != nil {
+		return Result{Undo: j.Undo}, w.giveUp(ctx, j, err)
+	}
+	took := time.Since(begin)
+	r, err := w.clean(ctx, j)
+	if slices.ContainsFunc(j.Containers, func(c Container) bool { return c.Database != nil }) {
+		r.Ready = &took
+	}
+	return r, err
+}
+
+// giveUp undoes a restore that failed because of err.
+func (w *Work) giveUp(ctx context.Context, j *Journal, err error) error {
+	zerolog.Ctx(ctx).Error().Err(err).Str("set", string(j.Set)).Msg("undoing the restore")
+	if undoErr := w.undo(context.WithoutCancel(ctx), j); undoErr != nil {
+		return fmt.Errorf("%w: %w; and undoing it: %w", ErrUnfinished, err, undoErr)
+	}
+	return fmt.Errorf("%w: %w", ErrUndone, err)
+}
+
+// Resume deals with what a killed restore left, and reports whether that came to its end; if not, it was undone.
+func (w *Work) Resume(ctx context.Context, j *Journal) (done bool, r Result, err error) {
+	zerolog.Ctx(ctx).Warn().Str("set", string(j.Set)).Str("phase", string(j.Phase)).Msg("a restore was killed")
+	if j.Phase == Starting {
+		if err := w.start(ctx, j.Containers); err != nil {
+			return false, Result{}, w.giveUp(ctx, j, err)
+		}
+	}
+	if j.Phase == Starting || j.Phase == Cleaning {
+		r, err := w.clean(ctx, j)
+		return err == nil, r, err
+	}
+	if err := w.undo(ctx, j); err != nil {
+		return false, Result{}, fmt.Errorf("%w: undoing it: %w", ErrUnfinished, err)
+	}
+	return false, Result{}, nil
+}
+
+// name decides where what is to come will be made: where nothing is.
+func (w *Work) name(j *Journal) error {
+	name := "restore-" + j.Begun.Format("20060102T150405.000")
+	for i := range j.Items {
+		it := &j.Items[i]
+		it.Name = name
+		var err error
+		switch it.Method {
+		case Swap:
+			it.Stage, err = w.Storages[it.Snapshot.Dataset.Kind].StageOf(it.Snapshot, name)
+		case Copy:
+			it.Aside = filepath.Join(filepath.Dir(it.Paths[0]), fmt.Sprintf(".volsnap-%s-%s", name, filepath.Base(it.Paths[0])))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place stops the containers, keeps the present state, and puts the new one in its place. The journal is in the phase Starting
+// afterwards.
+func (w *Work) place(ctx context.Context, j *Journal) error {
+	if err := w.stop(ctx, j.Containers); err != nil {
+		return err
+	}
+	w.stage("keeping the present state")
+	undo, err := w.TakeUndo(ctx)
+	if err != nil {
+		return fmt.Errorf("keep the present state: %w", err)
+	}
+	j.Undo = undo.ID
+	if err := j.write(); err != nil {
+		return err
+	}
+	w.stage("preparing the state of " + string(j.Set))
+	for i := range j.Items {
+		if err := w.make(ctx, &j.Items[i]); err != nil {
+			return err
+		}
+	}
+	j.Phase = Placing
+	if err := j.write(); err != nil {
+		return err
+	}
+	w.stage("replacing volumes")
+	for _, it := range j.Items {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.put(ctx, it, it.New); err != nil {
+			return err
+		}
+	}
+	j.Phase = Starting
+	return j.write()
+}
+
+// make makes what is to come, and notes what it and what was there is.
+func (w *Work) make(ctx context.Context, it *Item) error {
+	begin := time.Now()
+	var err error
+	if it.Method == Swap {
+		err = w.makeStage(ctx, it)
+	} else {
+		err = w.makeCopy(ctx, it)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare %q: %w", it.Volumes, err)
+	}
+	zerolog.Ctx(ctx).Info().Strs("volumes", it.Volumes).Str("method", string(it.Method)).Dur("took", time.Since(begin)).Msg("prepared")
+	return nil
+}
+
+func (w *Work) makeStage(ctx context.Context, it *Item) error {
+	by := w.Storages[it.Snapshot.Dataset.Kind]
+	var err error
+	if it.Old, err = by.Identity(ctx, it.Dataset); err != nil {
+		return err
+	}
+	made, err := by.Stage(ctx, it.Snapshot, it.Name)
+	if err != nil {
+		return err
+	}
+	it.New = made.GUID
+	return nil
+}
+
+func (w *Work) makeCopy(ctx context.Context, it *Item) error {
+	var err error
+	if it.Old, err = fileIdentity(it.Paths[0]); err != nil {
+		return err
+	}
+	by := w.Storages[it.Snapshot.Dataset.Kind]
+	err = driver.Look(ctx, by, it.Snapshot, w.Mounts, func(at string) error {
+		from, err := beneath(at, it.Inside)
+		if err != nil {
+			return err
+		}
+		return copyOut(ctx, from, it.Aside)
+	})
+	if err != nil {
+		return err
+	}
+	it.New, err = fileIdentity(it.Aside)
+	return err
+}
+
+// put puts the one or the other in its place.
+func (w *Work) put(ctx context.Context, it Item, which string) error {
+	var err error
+	if it.Method == Swap {
+		err = w.Storages[it.Snapshot.Dataset.Kind].Swap(ctx, it.Dataset, it.Stage, which)
+	} else {
+		err = exchange(it.Paths[0], it.Aside, which)
+	}
+	if err != nil {
+		return fmt.Errorf("replace %q: %w", it.Volumes, err)
+	}
+	return nil
+}
+
+// undo puts everything back, removes what was made, and starts what was stopped. It may be called at any phase before Cleaning, again
+// and again.
+func (w *Work) undo(ctx context.Context, j *Journal) error {
+	// Stopped once more, whatever the phase: the engine goes on with a stop that nobody waits for any more, and a start before its end
+	// would come to nothing.
+	err := w.stop(ctx, j.Containers)
+	if j.Phase != Stopping {
+		if err == nil {
+			err = w.putBack(ctx, j)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, it := range j.Items {
+		if err := w.remove(ctx, it); err != nil {
+			return fmt.Errorf("remove what was prepared for %q: %w", it.Volumes, err)
+		}
+	}
+	for _, some := range levels(j.Containers) { // nobody waits for databases: they may have been broken before
+		if err := each(ctx, some, w.startOne); err != nil {
+			return err
+		}
+	}
+	return j.remove()
+}
+
+// putBack puts what was there before back in its place.
+func (w *Work) putBack(ctx context.Context, j *Journal) error {
+	w.stage("undoing the restore")
+	for _, it := range slices.Backward(j.Items) {
+		if err := w.put(ctx, it, it.Old); err != nil {
+			return err
+		}
+	}
+	j.Phase = Stopping
+	return j.write()
+}
+
+// remove removes what was made and is not in its place. What has the name that is noted in the journal and not the identity of
+// what was there before, was made for this.
+func (w *Work) remove(ctx context.Context, it Item) error {
+	if it.Method == Copy {
+		return w.removeCopy(it)
+	}
+	by := w.Storages[it.Snapshot.Dataset.Kind]
+	guid, err := by.Identity(ctx, it.Stage)
+	if errors.Is(err, driver.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if guid == it.Old {
+		return fmt.Errorf("%s is what was there before: %w", it.Stage, driver.ErrForeign)
+	}
+	return by.Discard(ctx, driver.Stage{Dataset: it.Stage, GUID: guid}, nil)
+}
+
+func (w *Work) removeCopy(it Item) error {
+	is, err := fileIdentity(it.Aside)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if is == it.Old {
+		return fmt.Errorf("%s is what was there before: %w", it.Aside, driver.ErrForeign)
+	}
+	return os.RemoveAll(it.Aside)
+}
+
+// clean removes what was replaced, of which the undo set has all. What has changed since that was taken stays.
+func (w *Work) clean(ctx context.Context, j *Journal) (Result, error) {
+	j.Phase = Cleaning
+	if err := j.write(); err != nil {
+		return Result{}, err
+	}
+	r := Result{Undo: j.Undo, Kept: []string{}}
+	w.stage("removing what was replaced")
+	undo, err := w.FindUndo(ctx, j.Undo)
+	if err != nil {
+		return r, fmt.Errorf("all of %s is in its place, but what it replaced is there still: %w", j.Set, err)
+	}
+	for _, it := range j.Items {
+		where, err := w.discard(ctx, it, undo)
+		switch {
+		case err == nil:
+		case errors.Is(err, driver.ErrBusy), errors.Is(err, driver.ErrChanged):
+			r.Kept = append(r.Kept, fmt.Sprintf("%s: %s", where, err))
+		default:
+			return r, err
+		}
+	}
+	return r, j.remove()
+}
+
+// discard removes what was replaced, and says where that was.
+func (w *Work) discard(ctx context.Context, it Item, undo Undo) (where string, err error) {
+	if it.Method == Copy {
+		is, err := fileIdentity(it.Aside)
+		if errors.Is(err, os.ErrNotExist) || err == nil && is != it.Old {
+			return it.Aside, nil
+		}
+		return it.Aside, errors.Join(err, removeUnchanged(it.Aside, undo.Taken))
+	}
+	at := slices.IndexFunc(undo.Snapshots, func(s driver.Snapshot) bool {
+		return slices.ContainsFunc(s.Volumes, func(v driver.Volume) bool { return v.Name == it.Volumes[0] })
+	})
+	if at < 0 {
+		return it.Stage.String(), fmt.Errorf("no member of %s holds it: %w", undo.ID, driver.ErrChanged)
+	}
+	by := w.Storages[it.Dataset.Kind]
+	return it.Stage.String(), by.Discard(ctx, driver.Stage{Dataset: it.Stage, GUID: it.Old}, &undo.Snapshots[at])
+}
