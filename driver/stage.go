@@ -35,6 +35,10 @@ type Stager interface {
 	// swap this one. On error either ds is the one or the other, unless the storage needs several steps and broke between them:
 	// then the next Swap, in whatever direction, goes on.
 	Swap(ctx context.Context, ds, stage Dataset, guid string) error
+	// Settle makes a stage a dataset like any other: called name, beside the one that it was cloned from, with its files at the absolute
+	// path at, where there is nothing yet, and after a boot as far as the storage sees to that. ErrExists: the name or the path is
+	// taken. ErrNotSupported: its files cannot be there. On error it is a stage still.
+	Settle(ctx context.Context, st Stage, name, at string) (Dataset, error)
 	// Discard destroys a stage; that it is gone is no error. ErrForeign: another dataset is there. ErrBusy: it is in use. With
 	// since, a snapshot of the dataset, it stays if it was written to after that was taken: ErrChanged.
 	Discard(ctx context.Context, st Stage, since *Snapshot) error

@@ -87,6 +87,8 @@ type Docker interface {
 	inventory.Docker
 	quiesce.Docker
 	restore.Docker
+	restore.DockerVolumes
+	DataRoot(ctx context.Context) (string, error)
 	Events(ctx context.Context, since, until time.Time) ([]docker.Event, error)
 }
 
@@ -134,6 +136,9 @@ func (e *Engine) locked(ctx context.Context, app string, fn func(*state.Lock) er
 	}
 	if err := e.removeLeftOvers(ctx, app); err != nil {
 		return err
+	}
+	if err := restore.StagesOf(e.Store.Dir, app).Remove(ctx, e.storages()); err != nil {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("something of a killed restore is left behind")
 	}
 	if err := errors.Join(quiesce.JournalOf(e.RunDir, app).Sweep(), e.Store.Sweep(app), restore.Sweep(e.Store.Dir, app)); err != nil {
 		return fmt.Errorf("remove temporary files: %w", err)

@@ -140,15 +140,21 @@ func membersOf(items []restore.Item) []report.RestoredMember {
 	return out
 }
 
+// storages are the drivers that can restore, by kind.
+func (e *Engine) storages() map[string]restore.Storage {
+	all := map[string]restore.Storage{}
+	for _, d := range e.Drivers {
+		if s, ok := d.(restore.Storage); ok {
+			all[d.Kind()] = s
+		}
+	}
+	return all
+}
+
 // restoring is what a restore of the app works with; the app's lock is held.
 func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.Work {
 	w := &restore.Work{
-		Docker: e.Docker, Storages: map[string]restore.Storage{}, StateDir: e.Store.Dir, Mounts: e.mounts(), Now: e.Now, Stage: e.stage,
-	}
-	for _, d := range e.Drivers {
-		if s, ok := d.(restore.Storage); ok {
-			w.Storages[d.Kind()] = s
-		}
+		Docker: e.Docker, Storages: e.storages(), StateDir: e.Store.Dir, Mounts: e.mounts(), Now: e.Now, Stage: e.stage,
 	}
 	w.TakeUndo = func(ctx context.Context) (restore.Undo, error) {
 		m, err := e.snapshot(ctx, app, TakeOptions{Label: driver.Undo(id), Pin: driver.Undo(id), undo: true}, lock)

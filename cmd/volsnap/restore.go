@@ -21,6 +21,7 @@ func (p *program) restoreCommand() *cli.Command {
 		Name: "restore", Usage: "put a set back in the place of the app's volumes, keeping what is there", ArgsUsage: "SET",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "in-place", Usage: "stop the app's containers, keep the present state as an undo set, replace, start them"},
+			&cli.StringFlag{Name: "to", Usage: "make datasets and Docker volumes called `PREFIX`_VOLUME beside what is there, which stays as it is"},
 			&cli.StringSliceFlag{Name: "volume", Usage: "only this `VOLUME` of the set; may be given again"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and stop"},
 			&cli.BoolFlag{Name: "yes", Usage: "do it without asking; needed where there is no terminal"},
@@ -35,8 +36,11 @@ func (p *program) restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if !c.Bool("in-place") {
-		return usagef("`%s` needs --in-place", c.Command.HelpName)
+	if c.Bool("in-place") == c.IsSet("to") {
+		return usagef("`%s` needs either --in-place or --to PREFIX", c.Command.HelpName)
+	}
+	if c.IsSet("to") {
+		return p.restoreBeside(c, id)
 	}
 	if !c.Bool("dry-run") && !c.Bool("yes") && !isTerminal(p.stdin) {
 		return usagef("`%s` replaces volumes and stops containers: look at --dry-run, then give --yes", c.Command.HelpName)
@@ -84,9 +88,41 @@ func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id dri
 	return p.printRestored(r)
 }
 
+func (p *program) restoreBeside(c *cli.Context, id driver.SetID) error {
+	h, err := p.open(c, true)
+	if err != nil {
+		return err
+	}
+	var r report.Restore
+	err = p.withProgress(c, h, func(ctx context.Context) error {
+		var err error
+		r, err = h.engine.RestoreBeside(ctx, id, c.String("to"), engine.RestoreOptions{Volumes: c.StringSlice("volume")}, c.Bool("dry-run"))
+		return err
+	})
+	if err != nil {
+		return badVolume(err)
+	}
+	if c.Bool("json") {
+		return p.printJSON(r)
+	}
+	return p.printBeside(r)
+}
+
+func (p *program) printBeside(r report.Restore) error {
+	verdict := "restored"
+	if r.DryRun {
+		verdict = "would be restored"
+	}
+	var rows []table.Row
+	for _, m := range r.Members {
+		rows = append(rows, table.Row{m.Volume, verdict, m.Docker, m.HostPath})
+	}
+	return p.printTable(table.Row{"volume", "verdict", "docker volume", "where"}, rows)
+}
+
 // badVolume is what was asked for and is not there.
 func badVolume(err error) error {
-	if errors.Is(err, engine.ErrNoVolume) {
+	if errors.Is(err, engine.ErrNoVolume) || errors.Is(err, engine.ErrBadPrefix) {
 		return usageError{err}
 	}
 	return err

@@ -146,7 +146,10 @@ func (r realm) swap(ctx context.Context, ds, stage driver.Dataset, guid string) 
 	if at.readOnly || aside.readOnly {
 		return fmt.Errorf("one of them is read-only: %w", driver.ErrForeign)
 	}
-	dirs, err := sideBySide(ds.Name, stage.Name)
+	if err := notMounted(ds.Name); err != nil {
+		return err
+	}
+	dirs, err := sideBySide(filepath.Dir(ds.Name), filepath.Dir(stage.Name))
 	if err != nil {
 		return err
 	}
@@ -187,32 +190,24 @@ func isAt(dir *os.File, name string, want subvol) error {
 	return err
 }
 
-// sideBySide opens the directories that a dataset and a stage lie in, both through a mount of its own of what is mounted where the
-// stage lies: a rename does not go from one mount to another, and dockerd, for one, mounts its data root on itself. ErrBusy: the
-// dataset, or something in it, is mounted somewhere.
-func sideBySide(ds, stage string) (dirs [2]*os.File, err error) {
+// sideBySide opens a directory and that of a stage, both through a mount of its own of what is mounted where the stage lies: a rename
+// does not go from one mount to another, and dockerd, for one, mounts its data root on itself.
+func sideBySide(dir, stages string) (dirs [2]*os.File, err error) {
 	all, err := mountinfo.Read()
 	if err != nil {
 		return dirs, err
 	}
-	via, inside, err := mountinfo.Containing(all, ds)
+	via, inside, err := mountinfo.Containing(all, dir)
 	if err != nil {
 		return dirs, err
 	}
-	home, staged, err := mountinfo.Containing(all, stage)
+	home, staged, err := mountinfo.Containing(all, stages)
 	if err != nil {
 		return dirs, err
 	}
 	at, ok := mountinfo.Below(home.Root, inside)
-	if home.Dev != via.Dev || !ok || at == "." {
-		return dirs, fmt.Errorf("%s cannot be reached through %s, where its snapshots lie: %w", ds, home.Point, driver.ErrNotSupported)
-	}
-	busy, err := mountedSomewhere()
-	if err != nil {
-		return dirs, err
-	}
-	if busy(place{via.Dev, inside}) {
-		return dirs, fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
+	if home.Dev != via.Dev || !ok {
+		return dirs, fmt.Errorf("%s cannot be reached through %s, where the snapshots lie: %w", dir, home.Point, driver.ErrNotSupported)
 	}
 	top, err := alone(home.Point)
 	if err != nil {
@@ -221,16 +216,36 @@ func sideBySide(ds, stage string) (dirs [2]*os.File, err error) {
 	defer closeAll(top)
 	aside, _ := mountinfo.Below(home.Root, staged)
 	for i, path := range []string{at, aside} {
-		fd, err := unix.Openat2(int(top.Fd()), filepath.Dir(path), &unix.OpenHow{
+		fd, err := unix.Openat2(int(top.Fd()), path, &unix.OpenHow{
 			Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 		})
 		if err != nil {
 			closeAll(dirs[:]...)
-			return dirs, &os.PathError{Op: "open", Path: filepath.Join(home.Point, filepath.Dir(path)), Err: err}
+			return dirs, &os.PathError{Op: "open", Path: filepath.Join(home.Point, path), Err: err}
 		}
-		dirs[i] = os.NewFile(uintptr(fd), filepath.Join(home.Point, filepath.Dir(path)))
+		dirs[i] = os.NewFile(uintptr(fd), filepath.Join(home.Point, path))
 	}
 	return dirs, nil
+}
+
+// notMounted is ErrBusy if a dataset, or something in it, is mounted somewhere.
+func notMounted(ds string) error {
+	all, err := mountinfo.Read()
+	if err != nil {
+		return err
+	}
+	via, inside, err := mountinfo.Containing(all, ds)
+	if err != nil {
+		return err
+	}
+	busy, err := mountedSomewhere()
+	if err != nil {
+		return err
+	}
+	if busy(place{via.Dev, inside}) {
+		return fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
+	}
+	return nil
 }
 
 // alone is another mount of what is mounted at a point, without what is mounted below it. It is nowhere in the tree of directories, and gone
@@ -256,6 +271,51 @@ func isStage(ds driver.Dataset) error {
 		return fmt.Errorf("%s is no stage: %w", ds, driver.ErrForeign)
 	}
 	return nil
+}
+
+// Settle implements driver.Stager, in one step. A subvolume's name is its path, so there is no other one.
+func (r realm) Settle(ctx context.Context, st driver.Stage, _, at string) (driver.Dataset, error) {
+	to := driver.Dataset{Kind: Kind, Name: at}
+	if err := r.settle(ctx, st, at); err != nil {
+		return to, fmt.Errorf("settle %s at %s: %w", st.Dataset, at, classify(err))
+	}
+	return to, nil
+}
+
+func (r realm) settle(ctx context.Context, st driver.Stage, at string) error {
+	if err := isStage(st.Dataset); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(at) || filepath.Clean(at) != at || at == "/" {
+		return fmt.Errorf("no clean absolute path: %w", driver.ErrNotSupported)
+	}
+	is, err := identify(ctx, st.Dataset)
+	if err != nil {
+		return err
+	}
+	if is.uuid.String() != st.GUID {
+		return fmt.Errorf("it is %s, not %s: %w", is.uuid, st.GUID, driver.ErrForeign)
+	}
+	if _, err := os.Lstat(at); err == nil {
+		return driver.ErrExists
+	}
+	dirs, err := sideBySide(filepath.Dir(at), filepath.Dir(st.Dataset.Name))
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirs[:]...)
+	return move(dirs, st, at)
+}
+
+// move moves a stage out of the second directory, into the first.
+func move(dirs [2]*os.File, st driver.Stage, at string) error {
+	fault.Point("before settling")
+	defer fault.Point("after settling")
+	err := unix.Renameat2(int(dirs[1].Fd()), filepath.Base(st.Dataset.Name), int(dirs[0].Fd()), filepath.Base(at), unix.RENAME_NOREPLACE)
+	if err != nil {
+		return &os.LinkError{Op: "renameat2", Old: st.Dataset.Name, New: at, Err: err}
+	}
+	return commit(dirs[0])
 }
 
 // Discard implements driver.Stager. What has changed is told by the transactions in which the dataset was written to last, and in
@@ -296,20 +356,8 @@ func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snaps
 			return err
 		}
 	}
-	all, err := mountinfo.Read()
-	if err != nil {
+	if err := notMounted(st.Dataset.Name); err != nil {
 		return err
-	}
-	m, inside, err := mountinfo.Containing(all, st.Dataset.Name)
-	if err != nil {
-		return err
-	}
-	busy, err := mountedSomewhere()
-	if err != nil {
-		return err
-	}
-	if busy(place{m.Dev, inside}) {
-		return fmt.Errorf("it is mounted: %w", driver.ErrBusy)
 	}
 	return errors.Join(classify(destroySubvol(key, info.id)), commit(key))
 }

@@ -94,7 +94,11 @@ var stageCases = []stageCase{
 		s.equal("content", s.inStage(st, ""), "old")
 		s.equal("written", s.inStage(st, "changed"), "changed")
 		s.equal("content of the dataset", s.st.Read(s.T, ds, "f"), "new")
-		s.equal("listed", names(s.list()), names(append(s.list(ds), s.except(ds)...)))
+		for _, listed := range s.list() {
+			if listed.Name == st.Dataset.Name || listed.Dataset == st.Dataset {
+				s.Errorf("the driver lists %+v", listed)
+			}
+		}
 		s.equal("snapshots of the dataset", names(s.list(ds)), []string{one.Name})
 		if _, err := s.g.Stage(s.ctx, one, "a-1"); !errors.Is(err, driver.ErrExists) {
 			s.Errorf("a second one: %v, want ErrExists", err)
@@ -166,6 +170,37 @@ var stageCases = []stageCase{
 			s.must(unmount(s.ctx))
 		}
 		s.must(s.g.Swap(s.ctx, ds, st.Dataset, was))
+	}},
+	{"a stage that is settled is a dataset, and no stage any more", func(s *stages) {
+		ds := s.dataset("to settle", "old")
+		one := s.sealed(ds)
+		st := s.stage(one, "settle")
+		wanted := s.st.CloneName(s.T, "settled 1")
+		at := s.st.Path(wanted, ".")
+		if filepath.Clean(at) == filepath.Clean(s.st.Path(ds, ".")) {
+			s.Fatal("a clone would lie at its dataset")
+		}
+		at = filepath.Clean(at)
+		settled, err := s.g.Settle(s.ctx, st, filepath.Base(wanted.Name), at)
+		s.must(err)
+		s.equal("the dataset", settled, wanted)
+		s.equal("its GUID", s.identity(settled), st.GUID)
+		text, err := os.ReadFile(filepath.Join(at, "f"))
+		s.must(err)
+		s.equal("content", string(text), "old")
+		if _, err := s.g.Identity(s.ctx, st.Dataset); !errors.Is(err, driver.ErrNotFound) {
+			s.Errorf("the stage: %v, want ErrNotFound", err)
+		}
+		if err := s.g.Discard(s.ctx, driver.Stage{Dataset: settled, GUID: st.GUID}, nil); !errors.Is(err, driver.ErrForeign) {
+			s.Errorf("it is discarded: %v, want ErrForeign", err)
+		}
+		made := s.take(s.set(), settled)
+		s.must(s.d.Destroy(s.ctx, made...))
+		again := s.stage(one, "settle")
+		if _, err := s.g.Settle(s.ctx, again, filepath.Base(wanted.Name), at); !errors.Is(err, driver.ErrExists) {
+			s.Errorf("in its place: %v, want ErrExists", err)
+		}
+		s.equal("the stage stays", s.inStage(again, ""), "old")
 	}},
 	{"what is not the one or the other is not swapped", func(s *stages) {
 		ds, other := s.dataset("strange", "1"), s.dataset("stranger", "2")
@@ -258,17 +293,6 @@ var stageCases = []stageCase{
 		}
 		s.equal("the stage", s.identity(st.Dataset), st.GUID)
 	}},
-}
-
-// except are the snapshots of all other datasets.
-func (s *stages) except(ds driver.Dataset) (out []driver.Snapshot) {
-	s.Helper()
-	for _, one := range s.list() {
-		if one.Dataset != ds {
-			out = append(out, one)
-		}
-	}
-	return out
 }
 
 // found is a snapshot as it is listed now: where it lies may have changed.

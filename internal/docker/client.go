@@ -92,3 +92,9 @@ func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.api.Ping(ctx)
 	return wrap("reach docker at "+c.host, err)
 }
+
+// DataRoot is the engine's data directory on this host.
+func (c *Client) DataRoot(ctx context.Context) (string, error) {
+	info, err := c.api.Info(ctx)
+	return info.DockerRootDir, wrap("ask for the data directory", err)
+}

@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/report"
+	"github.com/volsnap/volsnap/restore"
+	"github.com/volsnap/volsnap/snapset"
+)
+
+// ErrBadPrefix says that a prefix cannot begin the names of Docker volumes and datasets.
+var ErrBadPrefix = errors.New("bad prefix")
+
+var prefixPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]{0,31}$`)
+
+// RestoreBeside makes datasets and Docker volumes called PREFIX_VOLUME of a set, beside what is there, which stays as it is. With dry
+// it says what it would make, and changes nothing. ErrExists: something of that name is there.
+func (e *Engine) RestoreBeside(ctx context.Context, id driver.SetID, prefix string, opt RestoreOptions, dry bool) (r report.Restore, err error) {
+	r = report.Restore{Set: string(id), Mode: report.Beside, DryRun: dry, Members: []report.RestoredMember{}, Containers: []string{}, Kept: []string{}}
+	if !prefixPattern.MatchString(prefix) {
+		return r, fmt.Errorf("%w %q: want 1 to 32 of a-z, A-Z, 0-9, \".\" and \"-\", with a letter or digit first", ErrBadPrefix, prefix)
+	}
+	work := func(*state.Lock) error {
+		s, err := e.Set(ctx, id)
+		if err != nil {
+			return err
+		}
+		clones, err := e.planBeside(ctx, s, prefix, opt)
+		if err != nil {
+			return err
+		}
+		if !dry {
+			w := e.restoring(App{Name: id.App()}, id, nil)
+			if _, err := w.Beside(ctx, id.App(), id, clones, e.Docker); err != nil {
+				return err
+			}
+		}
+		r.Members = clonedMembers(clones)
+		return nil
+	}
+	if dry {
+		err = work(nil)
+	} else {
+		err = e.locked(ctx, id.App(), work)
+	}
+	if err != nil {
+		return r, fmt.Errorf("restore %s: %w", id, err)
+	}
+	return r, nil
+}
+
+func clonedMembers(clones []restore.Clone) []report.RestoredMember {
+	out := []report.RestoredMember{}
+	for _, c := range clones {
+		for _, v := range c.Volumes {
+			out = append(out, report.RestoredMember{
+				Volume: v.Of, Driver: c.Snapshot.Dataset.Kind, Dataset: c.Name, HostPath: c.Path(v), Docker: v.Docker, Method: "clone",
+			})
+		}
+	}
+	return out
+}
+
+// planBeside decides what is cloned, and where to.
+func (e *Engine) planBeside(ctx context.Context, s snapset.Set, prefix string, opt RestoreOptions) ([]restore.Clone, error) {
+	if !s.Complete {
+		return nil, fmt.Errorf("%w: it is not complete: %s", ErrRefused, strings.Join(s.Manifest.Faults, "; "))
+	}
+	chosen, err := chooseVolumes(s, opt.Volumes)
+	if err != nil {
+		return nil, err
+	}
+	var clones []restore.Clone
+	for _, m := range s.Snapshots {
+		if !slices.ContainsFunc(m.Volumes, func(v driver.Volume) bool { return chosen[v.Name] }) {
+			continue
+		}
+		d, err := e.driver(m.Dataset.Kind)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := d.(restore.Storage); !ok {
+			return nil, fmt.Errorf("%w: %s: this version makes no clones of %s", ErrRefused, m.Dataset, m.Dataset.Kind)
+		}
+		c, err := e.cloneOf(ctx, m, prefix, chosen)
+		if err != nil {
+			return nil, err
+		}
+		clones = append(clones, c)
+	}
+	return clones, nil
+}
+
+// cloneOf decides where the clone of a snapshot is to be: where Docker looks for a volume, if it is that and nothing else, and else
+// beside the dataset.
+func (e *Engine) cloneOf(ctx context.Context, m driver.Snapshot, prefix string, chosen map[string]bool) (restore.Clone, error) {
+	c := restore.Clone{Snapshot: m}
+	native, top, err := e.nativePlace(ctx, m)
+	if err != nil {
+		return c, err
+	}
+	for _, v := range m.Volumes {
+		if !chosen[v.Name] {
+			continue
+		}
+		one := restore.ClonedVolume{Of: v.Name, Inside: v.Path, Native: native != ""}
+		if !filepath.IsAbs(v.Name) {
+			one.Docker = prefix + "_" + v.Name
+		}
+		c.Volumes = append(c.Volumes, one)
+	}
+	if native != "" {
+		name := prefix + "_" + m.Volumes[0].Name
+		c.Name, c.At = name, strings.Replace(native, "/"+m.Volumes[0].Name, "/"+name, 1)
+		return c, nil
+	}
+	c.Name = prefix + "_" + filepath.Base(top)
+	c.At = filepath.Join(filepath.Dir(top), c.Name)
+	return c, nil
+}
+
+// nativePlace is where the dataset of a snapshot lies in the engine's own directory of volumes, if it is that of a single volume, and
+// else only where it is seen.
+func (e *Engine) nativePlace(ctx context.Context, m driver.Snapshot) (native, top string, err error) {
+	v := m.Volumes[0]
+	if len(m.Volumes) == 1 && !filepath.IsAbs(v.Name) && (v.Path == "." || v.Path == "_data") {
+		have, err := e.Docker.Volume(ctx, v.Name)
+		switch {
+		case err == nil && have.Driver == "local" && len(have.Options) == 0:
+			return strings.TrimSuffix(have.Mountpoint, "/"+v.Path), "", nil
+		case errors.Is(err, docker.ErrNotFound):
+			root, err := e.Docker.DataRoot(ctx)
+			return strings.TrimSuffix(filepath.Join(root, "volumes", v.Name, "_data"), "/"+v.Path), "", err
+		case err == nil:
+			if device := have.Options["device"]; filepath.IsAbs(device) {
+				return "", strings.TrimSuffix(filepath.Clean(device), "/"+v.Path), nil
+			}
+		case !errors.Is(err, docker.ErrUnavailable):
+			return "", "", err
+		}
+	}
+	for _, v := range m.Volumes {
+		if filepath.IsAbs(v.Name) {
+			return "", strings.TrimSuffix(v.Name, "/"+v.Path), nil
+		}
+		if have, err := e.Docker.Volume(ctx, v.Name); err == nil {
+			return "", strings.TrimSuffix(have.Mountpoint, "/"+v.Path), nil
+		}
+	}
+	if filepath.IsAbs(m.Dataset.Name) {
+		return "", m.Dataset.Name, nil
+	}
+	return "", filepath.Join(e.Store.Dir, "restored", filepath.Base(m.Dataset.Name)), nil
+}
