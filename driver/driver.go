@@ -202,6 +202,14 @@ type Releaser interface {
 	Release(ctx context.Context) (released []string, err error)
 }
 
+// Unmounter is a storage on which Mount does more than to mount, and that has to be taken back.
+type Unmounter interface {
+	// Unmounted takes back what a Mount of the snapshot did besides, for a process that has no unmount function of it: what
+	// was mounted is unmounted already, or never was. It does nothing while somebody has the snapshot open, and nothing where
+	// nothing is left to do.
+	Unmounted(ctx context.Context, s Snapshot) error
+}
+
 // Driver is one kind of storage on this host. Its methods may be called concurrently.
 type Driver interface {
 	Pruner
@@ -209,7 +217,8 @@ type Driver interface {
 	Kind() string
 	Capabilities() Capabilities
 	// Mount makes the snapshot readable at dir, an empty directory, until unmount is called. While mounted it is ErrBusy
-	// to Destroy.
+	// to Destroy. It stays when the process ends: umount(8), and Unmounted where the storage is an Unmounter, do what unmount does.
+	// A mount of a part of it, made from dir, outlives that at dir and keeps the snapshot ErrBusy.
 	Mount(ctx context.Context, s Snapshot, dir string) (unmount func(context.Context) error, err error)
 	// Clone makes a writable dataset from the snapshot without copying. ErrExists: "to" is already there, and stays.
 	Clone(ctx context.Context, s Snapshot, to Dataset) error

@@ -55,6 +55,14 @@ func (k kept) Mount(
 	}, nil
 }
 
+// Unmounted implements driver.Unmounter: the device goes.
+func (k kept) Unmounted(ctx context.Context, s driver.Snapshot) error {
+	if err := k.withSnapshot(ctx, s, func(f found) error { return f.deactivate(ctx) }); err != nil {
+		return fmt.Errorf("deactivate %s: %w", s.Name, classify(err))
+	}
+	return nil
+}
+
 // deactivateAlone is deactivate, but not while somebody has activated the snapshot and is about to open it.
 func (f found) deactivateAlone(ctx context.Context) error {
 	unlock, err := lock(ctx)
