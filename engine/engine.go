@@ -193,6 +193,7 @@ func (e *Engine) removeLeftOvers(ctx context.Context, app string) error {
 			continue
 		}
 		if err := e.destroy(ctx, s); err != nil {
+			err = mountRecordsIn(e.RunDir).stays(s.ID, false, err)
 			zerolog.Ctx(ctx).Warn().Err(err).Str("set", string(s.ID)).Msg("could not remove all that an unfinished run or removal had left")
 			continue
 		}

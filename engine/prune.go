@@ -179,7 +179,7 @@ func (e *Engine) destroyEach(ctx context.Context, batch []snapset.Set) (gone []s
 	var errs []error
 	for _, s := range batch {
 		if err := e.destroy(ctx, s); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, mountRecordsIn(e.RunDir).stays(s.ID, false, err))
 			continue
 		}
 		gone = append(gone, s)

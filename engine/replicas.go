@@ -25,6 +25,7 @@ type Replicas struct {
 	Trusted bool          // the client is this host: periods are counted by when sets were taken
 	Zone    *time.Location
 	Now     func() time.Time
+	RunDir  string // where it is noted what Mount shows of them
 }
 
 // floodSets is how many sets of one app may arrive within a day. More of them could be meant to crowd out the older ones.
@@ -133,7 +134,7 @@ func (r Replicas) remove(ctx context.Context, p PrunePlan, sets []snapset.Set) (
 	var errs []error
 	for _, s := range append(p.Removals(), r.overtaken(sets)...) {
 		if err := r.destroy(ctx, s); err != nil {
-			errs = append(errs, fmt.Errorf("prune replica %s: %w", s.ID, err))
+			errs = append(errs, fmt.Errorf("prune replica %s: %w", s.ID, mountRecordsIn(r.RunDir).stays(s.ID, true, err)))
 			continue
 		}
 		removed = append(removed, s)
@@ -215,7 +216,7 @@ func (e *Engine) DeleteReplica(ctx context.Context, app App, there Replicas, id 
 		case ok && newest.ID == id && !e.supersededAhead(sets):
 			return fmt.Errorf("delete the replica of %s: %w: it is the newest that is there", id, ErrRefused)
 		}
-		return there.destroy(ctx, replica)
+		return mountRecordsIn(there.RunDir).stays(id, true, there.destroy(ctx, replica))
 	})
 }
 

@@ -95,7 +95,7 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if s, err = e.Set(ctx, id); err != nil {
 			return err
 		}
-		return e.destroy(ctx, s)
+		return mountRecordsIn(e.RunDir).stays(id, false, e.destroy(ctx, s))
 	})
 }
 

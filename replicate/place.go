@@ -98,6 +98,9 @@ func (p *Place) Digest(ctx context.Context, s driver.Snapshot) (tree.Digest, err
 	return DigestOf(ctx, at, s, p.Mounts)
 }
 
+// Mounter shows what replicas on one kind of storage hold.
+func (p *Place) Mounter(kind string) (driver.Mounter, error) { return p.receiver(kind) }
+
 func checkMember(s driver.Snapshot) error {
 	if _, err := driver.ParseSetID(string(s.Set)); err != nil {
 		return err

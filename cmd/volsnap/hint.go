@@ -8,6 +8,7 @@ import (
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/mounttree"
 	"github.com/volsnap/volsnap/internal/state"
 	"github.com/volsnap/volsnap/quiesce"
 	"github.com/volsnap/volsnap/restore"
@@ -28,6 +29,10 @@ var hints = []struct {
 	{engine.ErrUnlisted, "mend the storage that this names, or take it from the host; `volsnap check` lists what else is wrong"},
 	{engine.ErrCareful, "look at `volsnap prune --dry-run`; when the removals are meant, `volsnap prune APP --yes`. A set that was taken while the clock was ahead goes by `volsnap delete SET`"},
 	{engine.ErrUnproved, "a container ran while the set was taken: try again, or see what starts containers at this time"},
+	{engine.ErrIncomplete, "`volsnap show SET` says what is wrong with it; `volsnap list` shows which sets are complete"},
+	{engine.ErrNotMounted, "`volsnap umount` takes the directory that was given to `volsnap mount`; with another --run-dir then, it needs that too. What else is mounted goes by umount(8)"},
+	{engine.ErrUnfit, "name an empty directory outside of the volumes, or one that is not there yet, such as /mnt/look; `volsnap umount DIR` if a set is mounted there"},
+	{mounttree.ErrInUse, "end what has a file or its working directory in there (`fuser -vm DIR/*` lists it), then `volsnap umount DIR` again"},
 	{engine.ErrPinned, "`volsnap unpin SET REASON` takes a pin back"},
 	{engine.ErrNoSet, "`volsnap list` shows the sets there are"},
 	{quiesce.ErrLimit, "all containers run again; see the log for what took long, or raise freeze.limit"},
@@ -58,6 +63,10 @@ func hint(err error) string {
 	var own hinted
 	if errors.As(err, &own) && errors.Is(err, own.is) {
 		return own.hint
+	}
+	var mounted engine.MountedError
+	if errors.As(err, &mounted) {
+		return "when nobody looks into it any more, `volsnap umount " + mounted.Dirs[0] + "`, then try again"
 	}
 	for _, h := range hints {
 		if errors.Is(err, h.is) {

@@ -116,7 +116,7 @@ func (h *host) targetOfThisHost(name string) (config.Target, error) {
 // replicasIn are those of a target of this host. What another host says of times counts for nothing (own is false).
 func (h *host) replicasIn(t config.Target, own bool) (engine.Replicas, error) {
 	place, err := placeOf(t.Into, t.Resume, h.links.manifests(t))
-	there := engine.Replicas{Place: place, Trusted: own, Zone: h.engine.Zone, Now: h.engine.Now}
+	there := engine.Replicas{Place: place, Trusted: own, Zone: h.engine.Zone, Now: h.engine.Now, RunDir: h.run}
 	if !own {
 		there.Floor = fetchedFloor
 	}

@@ -108,7 +108,7 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 	if keep == nil {
 		return place, nil, nil
 	}
-	return place, &engine.Replicas{Place: place, Keep: *keep, Floor: floor, Zone: time.Local, Now: time.Now}, nil
+	return place, &engine.Replicas{Place: place, Keep: *keep, Floor: floor, Zone: time.Local, Now: time.Now, RunDir: run}, nil
 }
 
 // clientsOrigin is what the client may fetch of this host; nil: nothing.
