@@ -35,6 +35,10 @@ func badArguments() []bad {
 		line("takes SET and REASON, and got 3", "pin", "$NEW", "two", "words"),
 		line("takes SET", "delete", "$OLD", "$NEW"),
 		line("takes SET", "why"),
+		line("takes SET and DIR", "mount", "$NEW"),
+		line("takes SET and DIR, and got 3", "mount", "$NEW", "$WORK/a", "b"),
+		line("takes DIR", "umount"),
+		line("takes DIR", "umount", "$WORK/a", "b"),
 		line("needs the option --keep", "retention", "simulate"),
 		line("needs the option --times", "retention", "simulate", "--keep", "last=1"),
 		line("needs a command", "retention"),
@@ -74,8 +78,28 @@ func badValues() []bad {
 			"zone", exitUsage, "--zone", "retention", "simulate", "--keep", "last=1", "--times", "-", "--zone=%s"),
 		with(map[string]string{"missing": "$WORK/none", "directory": "$WORK", "endless": "/dev/zero", "empty": ""},
 			"times", exitUsage, "--times", "retention", "simulate", "--keep", "last=1", "--times=%s"),
-		badTimes(),
+		badTimes(), badDirectories(),
 	)
+}
+
+// badDirectories are no places to mount a set at, or to mount one from.
+func badDirectories() []bad {
+	at := map[string]string{
+		"the root": "/", "climbs to it": "$WORK/../../../../../../../..", "not empty": "$WORK", "a file": "$WORK/volsnap.yaml", "below a file": "$WORK/volsnap.yaml/x",
+		"below nothing": "$WORK/none/x", "a mount point": "$MNT", "the kernel's": "/proc", "a volume": "$MNT/pg", "in a volume": "$MNT/pg/look",
+		"in a volume, by a way round": "$MNT/ipfs/../pg/./look/", "the run directory": "$RUN", "in the run directory": "$RUN/look",
+		"among the snapshots": "$MNT/.volsnap", "a device": "/dev/null", "name too long": "$WORK/" + longName,
+	}
+	cases := with(at, "mount at", exitUsage, "no set can be mounted there", "mount", "$NEW", "--", "%s")
+	delete(at, "name too long")
+	for what, args := range map[string][]string{"mount": {"mount", "$NEW", "--", "%s"}, "umount": {"umount", "--", "%s"}} {
+		cases = append(cases, with(map[string]string{"empty": "", "NUL": "$WORK/a\x00b"}, what+" at", exitUsage, "is no name of a directory", args...)...)
+	}
+	cases = append(cases, with(at, "umount", exitUsage, "no set is mounted there", "umount", "--", "%s")...)
+	return append(cases, with(map[string]string{
+		"no target": "moon", "empty": "", "unknown kind": "ext4:/x", "relative": "btrfs:x", "no place": "btrfs:", "twice": "btrfs:/a", "LVM without a client": "lvm:vg/pool",
+		"control characters": "\x1b[2J",
+	}, "mount from", exitUsage, "volsnap: ", "mount", "$NEW", "$WORK/look", "--from=%s", "--from=btrfs:/a")...)
 }
 
 func badTimes() []bad {
@@ -104,6 +128,7 @@ func badSetIDs() []bad {
 		with(ids, "delete", exitUsage, "is no set id", "delete", "--", "%s"),
 		with(ids, "pin", exitUsage, "is no set id", "pin", "--", "%s", "reason"),
 	)
+	cases = append(cases, with(ids, "mount", exitUsage, "is no set id", "mount", "--", "%s", "$WORK/look")...)
 	few := map[string]string{"climbs": ids["climbs"], "option": ids["option"], "300 characters": longName}
 	for _, command := range []string{"show", "why"} {
 		cases = append(cases, with(few, command, exitUsage, "is no set id", command, "--", "%s")...)
@@ -116,6 +141,7 @@ func badSetIDs() []bad {
 		cases = append(cases, bad{name: "no such set: " + line[0], args: args, status: exitFailed, says: "no such set"})
 	}
 	return append(cases,
+		bad{name: "no such set: mount", args: []string{"mount", "$APP-20200101T000000.000Z", "$WORK/look"}, status: exitFailed, says: "no such set"},
 		bad{name: "why: set of no app", args: []string{"why", "other-20200101T000000.000Z"}, status: exitUsage, says: "is no app of"},
 		bad{name: "delete the newest", args: []string{"delete", "$NEW"}, status: exitFailed, says: "newest complete set"},
 		bad{name: "unpin what is not pinned", args: []string{"unpin", "$NEW", "x"}, status: exitFailed, says: "not pinned"},

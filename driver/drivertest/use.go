@@ -6,7 +6,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 var useCases = []testCase{
@@ -36,6 +39,41 @@ var useCases = []testCase{
 				s.Errorf("Mount at %s was accepted", dir)
 			}
 		}
+	}},
+	{"a mount is undone by another process, and outlived by a part of it", func(s *suite) {
+		one := s.sealed(s.dataset("mounted for long", "1"))
+		dir, part := filepath.Join(s.TempDir(), "a b"), filepath.Join(s.TempDir(), "f")
+		s.must(errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(part, nil, 0o600)))
+		outside, err := mountinfo.ID(dir)
+		s.must(err)
+		unmount, err := s.d.Mount(s.ctx, one, dir)
+		s.must(err)
+		if inside, err := mountinfo.ID(dir); err != nil || inside == outside {
+			s.must(errors.Join(err, unmount(s.ctx))) // a storage in memory, which mounts nothing
+			return
+		}
+		s.must(unix.Mount(filepath.Join(dir, "f"), part, "", unix.MS_BIND, ""))
+		s.must(unix.Unmount(dir, 0))
+		unmounted := func() error {
+			if u, does := s.st.Driver().(driver.Unmounter); does {
+				return u.Unmounted(s.ctx, one)
+			}
+			return nil
+		}
+		s.must(unmounted())
+		if got, err := os.ReadFile(part); err != nil || string(got) != "1" {
+			s.Errorf("the part holds %q, %v", got, err)
+		}
+		if err := s.st.Driver().Destroy(s.ctx, one); !errors.Is(err, driver.ErrBusy) {
+			s.Errorf("Destroy while a part is mounted: %v, want ErrBusy", err)
+		}
+		s.must(unix.Unmount(part, 0))
+		s.must(unmounted())
+		s.must(unmounted())
+		again, err := s.st.Driver().Mount(s.ctx, one, dir) // and as if nothing had been
+		s.must(err)
+		s.must(again(s.ctx))
+		s.must(s.st.Driver().Destroy(s.ctx, one))
 	}},
 	{"a clone is writable and independent", func(s *suite) {
 		if !s.d.Capabilities().Clone {
