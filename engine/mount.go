@@ -78,6 +78,7 @@ func (e *Engine) Mount(ctx context.Context, req MountRequest, open OpenPlace) (r
 	if err := os.MkdirAll(m.records.dir, 0o700); err != nil {
 		return report.Mounting{}, err
 	}
+	e.stage("waiting for another process that mounts or unmounts a set")
 	err = m.records.alone(ctx, func() error { return m.mountAt(ctx, dir, open) })
 	return m.record.Mounting, err
 }
@@ -155,6 +156,7 @@ func (m *mounting) again(ctx context.Context) error {
 
 // mountAt does it, while nobody else mounts or unmounts sets.
 func (m *mounting) mountAt(ctx context.Context, dir string, open OpenPlace) error {
+	m.engine.stage("looking at " + dir)
 	left, err := m.records.leftAt(dir)
 	if err == nil && left != nil {
 		zerolog.Ctx(ctx).Warn().Str("set", left.Set).Str("dir", dir).Msg("removing what a process that mounted a set there, or a boot, has left")
@@ -259,73 +261,4 @@ func (m *mounting) mounter(kind string) (driver.Mounter, error) {
 		return m.engine.driver(kind)
 	}
 	return m.req.From.Place.Mounter(kind)
-}
-
-// Unmount takes away what Mount has made at a directory, or what is left of it. ErrNotMounted. ErrBusy: somebody is in there; what
-// is gone by then stays gone, and the rest goes by another Unmount.
-func (e *Engine) Unmount(ctx context.Context, dir string, open OpenPlace) error {
-	records := mountRecordsIn(e.RunDir)
-	if _, err := os.Lstat(records.dir); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", dir, ErrNotMounted)
-	}
-	if settled, _, err := settle(dir); err == nil {
-		dir = settled
-	}
-	return records.alone(ctx, func() error {
-		rec, err := records.read(dir)
-		if err != nil {
-			return err
-		}
-		if rec == nil {
-			return fmt.Errorf("%s: %w", dir, ErrNotMounted)
-		}
-		return e.unmount(ctx, rec, open)
-	})
-}
-
-// unmount takes away what a record speaks of, and then the record.
-func (e *Engine) unmount(ctx context.Context, rec *mountRecord, open OpenPlace) error {
-	if err := mounttree.Remove(rec.Dir); err != nil {
-		return busyTree(err)
-	}
-	if err := e.unmounted(ctx, rec, open); err != nil {
-		return err
-	}
-	if rec.Made {
-		err := os.Remove(rec.Dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			zerolog.Ctx(ctx).Warn().Err(err).Msg("the directory that was made for the set stays")
-		}
-		fault.Point("after removal of a directory to mount at")
-	}
-	return mountRecordsIn(e.RunDir).remove(rec.Dir)
-}
-
-// unmounted lets the storages take back what they did beside mounting.
-func (e *Engine) unmounted(ctx context.Context, rec *mountRecord, open OpenPlace) error {
-	var place *replicate.Place
-	var errs []error
-	for _, s := range rec.Snapshots {
-		d, err := e.driver(s.Dataset.Kind)
-		var by any = d
-		if _, does := by.(driver.Unmounter); err != nil || !does {
-			errs = append(errs, err)
-			continue
-		}
-		if rec.Place != nil && place == nil {
-			if place, err = open(*rec.Place); err != nil {
-				return err
-			}
-		}
-		if place != nil {
-			by, err = place.Mounter(s.Dataset.Kind)
-		}
-		if u, does := by.(driver.Unmounter); does && err == nil {
-			err = u.Unmounted(ctx, s)
-		}
-		if !errors.Is(err, driver.ErrNotFound) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/mountinfo"
 	"github.com/volsnap/volsnap/internal/mounttree"
 	"github.com/volsnap/volsnap/inventory"
@@ -127,12 +126,4 @@ func (e *Engine) hostPaths(ctx context.Context, a App) map[string]string {
 		}
 	}
 	return found
-}
-
-// busyTree turns what mounttree says into what callers branch on.
-func busyTree(err error) error {
-	if errors.Is(err, mounttree.ErrInUse) {
-		return fmt.Errorf("%w: %w", driver.ErrBusy, err)
-	}
-	return err
 }

@@ -18,7 +18,7 @@ func TestEntryNames(t *testing.T) {
 		{"Docker volumes have their own", []string{"pyaleph_pyaleph-ipfs", "a.b"}, []string{"pyaleph_pyaleph-ipfs", "a.b"}},
 		{"a path is readable", []string{"/srv/pyaleph/keys", "/srv/a b/größe"}, []string{"srv-pyaleph-keys", "srv-a b-größe"}},
 		{"a volume comes before a path", []string{"/srv/keys", "srv-keys", "/srv-keys"}, []string{"srv-keys~2", "srv-keys", "srv-keys~3"}},
-		{"strange bytes", []string{"/a\n\x1b[2J", "/\xff", "/‮x"}, []string{"a__[2J", "_", "_x"}},
+		{"strange bytes", []string{"/a\n\x1b[2J", "/\xff", "/\u202ex"}, []string{"a__[2J", "_", "_x"}},
 		{"no option, not hidden", []string{"-rf", "/.hidden", "/..", "~root", "/", ""}, []string{"_-rf", "_.hidden", "_..", "_~root", "_", "_~2"}},
 		{"long", []string{"/" + strings.Repeat("ä", 200)}, []string{strings.Repeat("ä", 100)}},
 	} {

@@ -40,7 +40,9 @@ type PlaceName struct {
 // mountRecords is a directory of a record for each directory that a set is mounted at.
 type mountRecords struct{ dir string }
 
-func mountRecordsIn(runDir string) mountRecords { return mountRecords{filepath.Join(runDir, "mounted")} }
+func mountRecordsIn(runDir string) mountRecords {
+	return mountRecords{filepath.Join(runDir, "mounted")}
+}
 
 const (
 	mountRecordExt   = ".json"

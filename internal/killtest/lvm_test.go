@@ -80,6 +80,17 @@ func (l lvmGroup) open(t *testing.T, snapshots []string) (dirs []string, done fu
 	}
 }
 
+// awake are the snapshots of a set that have a device.
+func (l lvmGroup) awake(t *testing.T, id string) (names []string) {
+	t.Helper()
+	for line := range strings.Lines(command(t, "lvs", "--noheadings", "--options", "lv_name", "--select", "lv_active=active", l.group)) {
+		if name := strings.TrimSpace(line); strings.HasPrefix(name, "volsnap-"+id) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // rename finds the id in the names of snapshots and in their tags.
 func (l lvmGroup) rename(t *testing.T, _ *app, from, to string) {
 	t.Helper()
