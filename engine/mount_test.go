@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/btrfs"
 	"github.com/volsnap/volsnap/engine"
@@ -184,6 +186,36 @@ func TestMountFailsWhole(t *testing.T) {
 	}
 	if s.unmounted.Load() != 2 {
 		t.Errorf("of 2 mounts, %d were undone", s.unmounted.Load())
+	}
+}
+
+// TestMountsAtOnce: of several at one directory one succeeds, and others elsewhere are not in its way.
+func TestMountsAtOnce(t *testing.T) {
+	s := newShelf(t)
+	other := filepath.Join(filepath.Dir(s.at), "another")
+	var g errgroup.Group
+	var done, refused atomic.Int64
+	for _, dir := range []string{s.at, other, s.at, other, s.at} {
+		g.Go(func() error {
+			req := s.request()
+			req.Dir = dir
+			_, err := s.Mount(t.Context(), req, nil)
+			if errors.Is(err, engine.ErrUnfit) {
+				refused.Add(1)
+				return nil
+			}
+			done.Add(1)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil || done.Load() != 2 || refused.Load() != 3 {
+		t.Errorf("%d mounted, %d refused, %v", done.Load(), refused.Load(), err)
+	}
+	for _, dir := range []string{s.at, other} {
+		g.Go(func() error { return s.Unmount(t.Context(), dir, nil) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -77,7 +77,7 @@ func (e *Engine) unmounted(ctx context.Context, rec *mountRecord, open OpenPlace
 		if u, does := by.(driver.Unmounter); does && err == nil {
 			err = u.Unmounted(ctx, s)
 		}
-		if !errors.Is(err, driver.ErrNotFound) {
+		if !errors.Is(err, driver.ErrNotFound) && !errors.Is(err, driver.ErrForeign) { // then it is not what was mounted any more
 			errs = append(errs, err)
 		}
 	}
