@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/config"
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/lvm"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/replicate"
@@ -60,7 +61,7 @@ func (p *program) mount(c *cli.Context) error {
 	case errors.Is(err, engine.ErrUnfit):
 		return usageError{err}
 	case err != nil:
-		return err
+		return withHint(err, driver.ErrChanged, "`volsnap list` shows whether it is still there; if it is, mount it again")
 	case c.Bool("json"):
 		return p.printJSON(m)
 	}
