@@ -98,7 +98,7 @@ func TestDescribe(t *testing.T) {
 		Mounts: []docker.Mount{
 			{Type: "bind", Source: dir, Destination: "/dir"},
 			{Type: "bind", Source: "/usr", Destination: "/usr"},
-			{Type: "volume", Name: "bound", Source: filepath.Join(h.DataRoot, "volumes/bound/_data"), Destination: "/vol", RW: true},
+			{Type: "volume", Name: "bound", Source: filepath.Join(h.Engine.DataRoot, "volumes/bound/_data"), Destination: "/vol", RW: true},
 		},
 	}
 	if diff := cmp.Diff(want, one, cmpopts.IgnoreFields(docker.Container{}, "PID", "StartedAt", "ImageID")); diff != "" {
@@ -115,7 +115,7 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantVolumes := []docker.Volume{{
-		Name: "bound", Driver: "local", Mountpoint: filepath.Join(h.DataRoot, "volumes/bound/_data"),
+		Name: "bound", Driver: "local", Mountpoint: filepath.Join(h.Engine.DataRoot, "volumes/bound/_data"),
 		Options: map[string]string{"type": "none", "o": "bind", "device": "/tmp"}, Labels: map[string]string{"a": "b"},
 	}}
 	if diff := cmp.Diff(wantVolumes, volumes); diff != "" {
