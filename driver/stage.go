@@ -44,6 +44,14 @@ type Stager interface {
 	Discard(ctx context.Context, st Stage, since *Snapshot) error
 }
 
+// Fetcher is a storage of this host to which replicas can come back.
+type Fetcher interface {
+	// FetchInto is a place in the pool of a dataset, for replicas that are fetched to be staged there, and then are of no more use: it is
+	// made if there is none, is root's alone, and no target. Its stages can take the place of the dataset. It is a Receiver whose Stage,
+	// StageOf and Mount are as a Stager's.
+	FetchInto(ctx context.Context, ds Dataset) (Receiver, error)
+}
+
 // CheckStage accepts what may be the name of a stage: 1 to 60 of a-z, A-Z, 0-9, "." and "-", with a letter or digit first.
 func CheckStage(name string) error {
 	if !stagePattern.MatchString(name) {

@@ -30,7 +30,7 @@ func (e *Engine) RestoreBeside(ctx context.Context, id driver.SetID, prefix stri
 		return r, fmt.Errorf("%w %q: want 1 to 32 of a-z, A-Z, 0-9, \".\" and \"-\", with a letter or digit first", ErrBadPrefix, prefix)
 	}
 	work := func(*state.Lock) error {
-		s, err := e.Set(ctx, id)
+		s, from, err := e.toRestore(ctx, id, opt)
 		if err != nil {
 			return err
 		}
@@ -39,8 +39,7 @@ func (e *Engine) RestoreBeside(ctx context.Context, id driver.SetID, prefix stri
 			return err
 		}
 		if !dry {
-			w := e.restoring(App{Name: id.App()}, id, nil)
-			if _, err := w.Beside(ctx, id.App(), id, clones, e.Docker); err != nil {
+			if err := e.besides(ctx, id, from, clones); err != nil {
 				return err
 			}
 		}
@@ -56,6 +55,46 @@ func (e *Engine) RestoreBeside(ctx context.Context, id driver.SetID, prefix stri
 		return r, fmt.Errorf("restore %s: %w", id, err)
 	}
 	return r, nil
+}
+
+func (e *Engine) besides(ctx context.Context, id driver.SetID, from *replica, clones []restore.Clone) error {
+	on := make([]driver.Dataset, len(clones)) // in whose pool they are fetched to
+	for i, c := range clones {
+		if from == nil {
+			break
+		}
+		place, _, err := e.resolve(ctx, nearest(c.At))
+		if err != nil {
+			return err
+		}
+		on[i] = place.Dataset
+		if clones[i].Snapshot, err = e.fetchOne(ctx, from, c.Snapshot.GUID, place.Dataset); err != nil {
+			return err
+		}
+		if clones[i].Fetched, err = e.fetched(ctx, place.Dataset); err != nil {
+			return err
+		}
+	}
+	if _, err := e.restoring(App{Name: id.App()}, id, nil).Beside(ctx, id.App(), id, clones, e.Docker); err != nil {
+		return err
+	}
+	for i, c := range clones {
+		if from != nil {
+			e.forgetFetched(ctx, c.Snapshot, on[i])
+		}
+	}
+	return nil
+}
+
+// nearest is the path, or the directory above it that there is.
+func nearest(path string) string {
+	for path != "/" {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return real
+		}
+		path = filepath.Dir(path)
+	}
+	return path
 }
 
 func clonedMembers(clones []restore.Clone) []report.RestoredMember {

@@ -25,6 +25,7 @@ import (
 // RestoreOptions say what is restored.
 type RestoreOptions struct {
 	Volumes []string // those of the set that are meant; none: all
+	From    *From    // where the set is fetched from; nil: it is on this host
 }
 
 // PlanRestore finds out what a restore of a set in place would do, and changes nothing. ErrRefused says what keeps it from being
@@ -37,7 +38,7 @@ func (e *Engine) PlanRestore(ctx context.Context, app App, id driver.SetID, opt 
 	if err != nil {
 		return nil, fmt.Errorf("restore %s: %w", id, err)
 	}
-	s, err := e.Set(ctx, id)
+	s, _, err := e.toRestore(ctx, id, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +47,19 @@ func (e *Engine) PlanRestore(ctx context.Context, app App, id driver.SetID, opt 
 		return nil, fmt.Errorf("restore %s: %w", id, err)
 	}
 	return p, nil
+}
+
+// toRestore finds the set, on this host or at a target.
+func (e *Engine) toRestore(ctx context.Context, id driver.SetID, opt RestoreOptions) (snapset.Set, *replica, error) {
+	if opt.From == nil {
+		s, err := e.Set(ctx, id)
+		return s, nil, err
+	}
+	r, err := replicaOf(ctx, *opt.From, id)
+	if err != nil {
+		return snapset.Set{}, nil, err
+	}
+	return r.set, r, nil
 }
 
 // PlannedRestore is what a plan comes to, if nothing fails.
@@ -74,7 +88,7 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		if err != nil || done {
 			return err
 		}
-		s, err := e.Set(ctx, id)
+		s, from, err := e.toRestore(ctx, id, opt)
 		if err != nil {
 			return err
 		}
@@ -82,10 +96,14 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		if err != nil {
 			return err
 		}
+		if err := e.fetchItems(ctx, from, p); err != nil {
+			return err
+		}
 		out, err := w.Run(ctx, *p)
 		if err != nil {
 			return err
 		}
+		e.forgetItems(ctx, p)
 		r.Members, r.Containers = membersOf(p.Items), containerNames(p.Containers)
 		restored(&r, out)
 		return nil
@@ -94,6 +112,31 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		return r, fmt.Errorf("restore %s: %w", id, err)
 	}
 	return r, nil
+}
+
+// fetchItems brings the replicas that a plan is about to this host, if they are at a target.
+func (e *Engine) fetchItems(ctx context.Context, from *replica, p *restore.Plan) error {
+	if from == nil {
+		return nil
+	}
+	p.Fetched = true
+	for i := range p.Items {
+		got, err := e.fetchOne(ctx, from, p.Items[i].Snapshot.GUID, p.Items[i].Dataset)
+		if err != nil {
+			return err
+		}
+		p.Items[i].Snapshot = got
+	}
+	return nil
+}
+
+func (e *Engine) forgetItems(ctx context.Context, p *restore.Plan) {
+	if !p.Fetched {
+		return
+	}
+	for _, it := range p.Items {
+		e.forgetFetched(ctx, it.Snapshot, it.Dataset)
+	}
 }
 
 // resumeRestore deals with a restore that did not end. done: it was of the same set, and has ended now.
@@ -155,6 +198,7 @@ func (e *Engine) storages() map[string]restore.Storage {
 func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.Work {
 	w := &restore.Work{
 		Docker: e.Docker, Storages: e.storages(), StateDir: e.Store.Dir, Mounts: e.mounts(), Now: e.Now, Stage: e.stage,
+		Fetched: e.fetched,
 	}
 	w.TakeUndo = func(ctx context.Context) (restore.Undo, error) {
 		m, err := e.snapshot(ctx, app, TakeOptions{Label: driver.Undo(id), Pin: driver.Undo(id), undo: true}, lock)
@@ -192,7 +236,7 @@ func (e *Engine) planRestore(ctx context.Context, app App, s snapset.Set, opt Re
 	p := &restore.Plan{App: app.Name, Set: s.ID}
 	var problems []error
 	for _, m := range s.Snapshots {
-		items, err := e.planItems(ctx, m, inv, chosen)
+		items, err := e.planItems(ctx, m, inv, chosen, opt.From != nil)
 		problems = append(problems, err)
 		p.Items = append(p.Items, items...)
 	}
@@ -246,7 +290,9 @@ func inOrder(s snapset.Set, app App, chosen map[string]bool) error {
 }
 
 // planItems are what of one snapshot is restored.
-func (e *Engine) planItems(ctx context.Context, m driver.Snapshot, inv inventory.Inventory, chosen map[string]bool) ([]restore.Item, error) {
+func (e *Engine) planItems(
+	ctx context.Context, m driver.Snapshot, inv inventory.Inventory, chosen map[string]bool, fetched bool,
+) ([]restore.Item, error) {
 	var wanted []driver.Volume
 	for _, v := range m.Volumes {
 		if chosen[v.Name] {
@@ -275,7 +321,11 @@ func (e *Engine) planItems(ctx context.Context, m driver.Snapshot, inv inventory
 			return nil, fmt.Errorf("%s: %w", v.Name, err)
 		}
 	}
-	if it, ok, err := swapOf(m, wanted, places, paths); ok || err != nil {
+	on := m.Dataset
+	if fetched { // into whatever dataset the volume is now
+		on = places[wanted[0].Name].Dataset
+	}
+	if it, ok, err := swapOf(m, on, wanted, places, paths); ok || err != nil {
 		return []restore.Item{it}, err
 	}
 	var items []restore.Item
@@ -294,14 +344,16 @@ func (e *Engine) planItems(ctx context.Context, m driver.Snapshot, inv inventory
 	return items, errors.Join(problems...)
 }
 
-// swapOf is the swap of the whole dataset, if all that is in it is restored from one snapshot of it.
-func swapOf(m driver.Snapshot, wanted []driver.Volume, places map[string]driver.Place, paths map[string]string) (it restore.Item, ok bool, err error) {
-	it = restore.Item{Method: restore.Swap, Snapshot: m, Dataset: m.Dataset}
+// swapOf is the swap of a whole dataset, if all that is in it is restored from one snapshot.
+func swapOf(
+	m driver.Snapshot, on driver.Dataset, wanted []driver.Volume, places map[string]driver.Place, paths map[string]string,
+) (it restore.Item, ok bool, err error) {
+	it = restore.Item{Method: restore.Swap, Snapshot: m, Dataset: on}
 	top := ""
 	var inside []string
 	for _, v := range wanted {
 		at := places[v.Name]
-		if at.Dataset != m.Dataset || at.Path != v.Path {
+		if at.Dataset != on || at.Path != v.Path {
 			return it, false, nil
 		}
 		top = strings.TrimSuffix(paths[v.Name], "/"+v.Path)

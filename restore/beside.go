@@ -16,6 +16,7 @@ import (
 // Clone is one snapshot of a set as a new dataset.
 type Clone struct {
 	Snapshot driver.Snapshot
+	Fetched  Source // that holds it; nil: its storage
 	Name     string // of the dataset, beside the original
 	At       string // where its files will be; the directory above it is made
 	Volumes  []ClonedVolume
@@ -52,7 +53,11 @@ func (w *Work) Beside(ctx context.Context, app string, set driver.SetID, clones 
 	var staged []driver.Dataset
 	name := "to-" + w.Now().UTC().Format("20060102T150405.000")
 	for _, c := range clones {
-		ds, err := w.Storages[c.Snapshot.Dataset.Kind].StageOf(c.Snapshot, name)
+		from, err := w.sourceOf(c)
+		if err != nil {
+			return nil, err
+		}
+		ds, err := from.StageOf(c.Snapshot, name)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +74,11 @@ func (w *Work) besides(ctx context.Context, set driver.SetID, clones []Clone, na
 	w.stage("cloning " + string(set))
 	var stages []driver.Stage
 	for _, c := range clones {
-		st, err := w.Storages[c.Snapshot.Dataset.Kind].Stage(ctx, c.Snapshot, name)
+		from, err := w.sourceOf(c)
+		if err != nil {
+			return nil, err
+		}
+		st, err := from.Stage(ctx, c.Snapshot, name)
 		if err != nil {
 			return nil, err
 		}
@@ -87,6 +96,17 @@ func (w *Work) besides(ctx context.Context, set driver.SetID, clones []Clone, na
 		made = append(made, ds)
 	}
 	return made, nil
+}
+
+func (w *Work) sourceOf(c Clone) (Source, error) {
+	if c.Fetched != nil {
+		return c.Fetched, nil
+	}
+	from, ok := w.Storages[c.Snapshot.Dataset.Kind]
+	if !ok {
+		return nil, fmt.Errorf("%s: no driver for it: %w", c.Snapshot.Dataset, driver.ErrNotSupported)
+	}
+	return from, nil
 }
 
 // nothingThere is ErrExists if something of what is to be made is there.

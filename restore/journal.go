@@ -37,6 +37,7 @@ type Journal struct {
 	Begun      time.Time    `json:"begun"`
 	Phase      Phase        `json:"phase"`
 	Undo       driver.SetID `json:"undo"`
+	Fetched    bool         `json:"fetched"` // see Plan
 	Containers []Container  `json:"containers"`
 	Items      []Item       `json:"items"`
 

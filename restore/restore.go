@@ -42,10 +42,17 @@ type Docker interface {
 	Exec(ctx context.Context, id string, argv []string, opts docker.ExecOptions) (docker.ExecResult, error)
 }
 
-// Storage holds the snapshots that are restored, of one kind: a driver.Driver or driver.Receiver.
+// Storage is one kind of storage on this host.
 type Storage interface {
 	driver.Stager
 	driver.Mounter
+}
+
+// Source holds snapshots that are restored: a Storage, or a place to which replicas were fetched.
+type Source interface {
+	driver.Mounter
+	StageOf(s driver.Snapshot, name string) (driver.Dataset, error)
+	Stage(ctx context.Context, s driver.Snapshot, name string) (driver.Stage, error)
 }
 
 // Method is how the old state is replaced by the new.
@@ -88,6 +95,7 @@ type Container struct {
 // Plan is what a restore in place would do.
 type Plan struct {
 	App        string
+	Fetched    bool // the snapshots are replicas that were fetched, see Work.Fetched
 	Set        driver.SetID
 	Items      []Item
 	Containers []Container // that run now and use the volumes, by level

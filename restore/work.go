@@ -24,7 +24,8 @@ type Undo struct {
 // Work is what a restore works with.
 type Work struct {
 	Docker     Docker
-	Storages   map[string]Storage // that hold the snapshots, by kind
+	Storages   map[string]Storage                                    // by kind
+	Fetched    func(context.Context, driver.Dataset) (Source, error) // the place in the pool of a dataset to which replicas were fetched
 	StateDir   string
 	Mounts     string                                            // an existing or new directory, below which snapshots are mounted to be read
 	TakeUndo   func(context.Context) (Undo, error)               // takes the undo set; the containers are stopped
@@ -46,9 +47,9 @@ func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 	begin := time.Now()
 	j := &Journal{
 		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Stopping,
-		Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
+		Fetched: p.Fetched, Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
 	}
-	if err := w.name(j); err != nil {
+	if err := w.name(ctx, j); err != nil {
 		return Result{}, err
 	}
 	if err := j.write(); err != nil {
@@ -97,15 +98,18 @@ func (w *Work) Resume(ctx context.Context, j *Journal) (done bool, r Result, err
 }
 
 // name decides where what is to come will be made: where nothing is.
-func (w *Work) name(j *Journal) error {
+func (w *Work) name(ctx context.Context, j *Journal) error {
 	name := "restore-" + j.Begun.Format("20060102T150405.000")
 	for i := range j.Items {
 		it := &j.Items[i]
 		it.Name = name
-		var err error
+		from, err := w.source(ctx, j.Fetched, it.Snapshot, it.Dataset)
+		if err != nil {
+			return err
+		}
 		switch it.Method {
 		case Swap:
-			it.Stage, err = w.Storages[it.Snapshot.Dataset.Kind].StageOf(it.Snapshot, name)
+			it.Stage, err = from.StageOf(it.Snapshot, name)
 		case Copy:
 			it.Aside = filepath.Join(filepath.Dir(it.Paths[0]), fmt.Sprintf(".volsnap-%s-%s", name, filepath.Base(it.Paths[0])))
 		}
@@ -133,7 +137,7 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 	}
 	w.stage("preparing the state of " + string(j.Set))
 	for i := range j.Items {
-		if err := w.make(ctx, &j.Items[i]); err != nil {
+		if err := w.make(ctx, j.Fetched, &j.Items[i]); err != nil {
 			return err
 		}
 	}
@@ -155,13 +159,15 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 }
 
 // make makes what is to come, and notes what it and what was there is.
-func (w *Work) make(ctx context.Context, it *Item) error {
+func (w *Work) make(ctx context.Context, fetched bool, it *Item) error {
 	begin := time.Now()
-	var err error
-	if it.Method == Swap {
-		err = w.makeStage(ctx, it)
-	} else {
-		err = w.makeCopy(ctx, it)
+	from, err := w.source(ctx, fetched, it.Snapshot, it.Dataset)
+	switch {
+	case err != nil:
+	case it.Method == Swap:
+		err = w.makeStage(ctx, from, it)
+	default:
+		err = w.makeCopy(ctx, from, it)
 	}
 	if err != nil {
 		return fmt.Errorf("prepare %q: %w", it.Volumes, err)
@@ -170,13 +176,24 @@ func (w *Work) make(ctx context.Context, it *Item) error {
 	return nil
 }
 
-func (w *Work) makeStage(ctx context.Context, it *Item) error {
-	by := w.Storages[it.Snapshot.Dataset.Kind]
+// source is what holds a snapshot.
+func (w *Work) source(ctx context.Context, fetched bool, s driver.Snapshot, ds driver.Dataset) (Source, error) {
+	if fetched {
+		return w.Fetched(ctx, ds)
+	}
+	from, ok := w.Storages[s.Dataset.Kind]
+	if !ok {
+		return nil, fmt.Errorf("%s: no driver for it: %w", s.Dataset, driver.ErrNotSupported)
+	}
+	return from, nil
+}
+
+func (w *Work) makeStage(ctx context.Context, from Source, it *Item) error {
 	var err error
-	if it.Old, err = by.Identity(ctx, it.Dataset); err != nil {
+	if it.Old, err = w.Storages[it.Dataset.Kind].Identity(ctx, it.Dataset); err != nil {
 		return err
 	}
-	made, err := by.Stage(ctx, it.Snapshot, it.Name)
+	made, err := from.Stage(ctx, it.Snapshot, it.Name)
 	if err != nil {
 		return err
 	}
@@ -184,18 +201,17 @@ func (w *Work) makeStage(ctx context.Context, it *Item) error {
 	return nil
 }
 
-func (w *Work) makeCopy(ctx context.Context, it *Item) error {
+func (w *Work) makeCopy(ctx context.Context, from Source, it *Item) error {
 	var err error
 	if it.Old, err = fileIdentity(it.Paths[0]); err != nil {
 		return err
 	}
-	by := w.Storages[it.Snapshot.Dataset.Kind]
-	err = driver.Look(ctx, by, it.Snapshot, w.Mounts, func(at string) error {
-		from, err := beneath(at, it.Inside)
+	err = driver.Look(ctx, from, it.Snapshot, w.Mounts, func(at string) error {
+		file, err := beneath(at, it.Inside)
 		if err != nil {
 			return err
 		}
-		return copyOut(ctx, from, it.Aside)
+		return copyOut(ctx, file, it.Aside)
 	})
 	if err != nil {
 		return err
@@ -208,7 +224,7 @@ func (w *Work) makeCopy(ctx context.Context, it *Item) error {
 func (w *Work) put(ctx context.Context, it Item, which string) error {
 	var err error
 	if it.Method == Swap {
-		err = w.Storages[it.Snapshot.Dataset.Kind].Swap(ctx, it.Dataset, it.Stage, which)
+		err = w.Storages[it.Dataset.Kind].Swap(ctx, it.Dataset, it.Stage, which)
 	} else {
 		err = exchange(it.Paths[0], it.Aside, which)
 	}
@@ -263,7 +279,7 @@ func (w *Work) remove(ctx context.Context, it Item) error {
 	if it.Method == Copy {
 		return w.removeCopy(it)
 	}
-	by := w.Storages[it.Snapshot.Dataset.Kind]
+	by := w.Storages[it.Dataset.Kind]
 	guid, err := by.Identity(ctx, it.Stage)
 	if errors.Is(err, driver.ErrNotFound) {
 		return nil

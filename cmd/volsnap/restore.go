@@ -22,6 +22,7 @@ func (p *program) restoreCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "in-place", Usage: "stop the app's containers, keep the present state as an undo set, replace, start them"},
 			&cli.StringFlag{Name: "to", Usage: "make datasets and Docker volumes called `PREFIX`_VOLUME beside what is there, which stays as it is"},
+			&cli.StringFlag{Name: "from", Usage: "fetch the set from this `TARGET` of the configuration first"},
 			&cli.StringSliceFlag{Name: "volume", Usage: "only this `VOLUME` of the set; may be given again"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and stop"},
 			&cli.BoolFlag{Name: "yes", Usage: "do it without asking; needed where there is no terminal"},
@@ -56,8 +57,36 @@ func (p *program) restore(c *cli.Context) error {
 	return p.restoreInPlace(c, h, app, id)
 }
 
-func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id driver.SetID) error {
+// restoreOptions are those that both kinds of restore have.
+func (h *host) restoreOptions(c *cli.Context) (engine.RestoreOptions, error) {
 	opt := engine.RestoreOptions{Volumes: c.StringSlice("volume")}
+	if !c.IsSet("from") {
+		return opt, nil
+	}
+	t, err := h.targetNamed(c.String("from"))
+	if err != nil {
+		return opt, err
+	}
+	opt.From = &engine.From{Name: t.Name, Open: func(ctx context.Context) (engine.ReplicaSource, error) {
+		link, err := h.links.to(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		source, ok := link.(engine.ReplicaSource)
+		if !ok {
+			return nil, fmt.Errorf("target %s: it sends nothing back", t.Name)
+		}
+		return source, nil
+	}}
+	return opt, nil
+}
+
+func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id driver.SetID) error {
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
+	opt, err := h.restoreOptions(c)
+	if err != nil {
+		return err
+	}
 	if c.Bool("dry-run") || !c.Bool("yes") {
 		plan, err := h.engine.PlanRestore(c.Context, app, id, opt)
 		if err != nil {
@@ -74,7 +103,7 @@ func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id dri
 		}
 	}
 	var r report.Restore
-	err := p.withProgress(c, h, func(ctx context.Context) error {
+	err = p.withProgress(c, h, func(ctx context.Context) error {
 		var err error
 		r, err = h.engine.RestoreInPlace(ctx, app, id, opt)
 		return err
@@ -89,14 +118,19 @@ func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id dri
 }
 
 func (p *program) restoreBeside(c *cli.Context, id driver.SetID) error {
-	h, err := p.open(c, true)
+	h, err := p.open(c, !c.IsSet("from"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
+	opt, err := h.restoreOptions(c)
 	if err != nil {
 		return err
 	}
 	var r report.Restore
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		var err error
-		r, err = h.engine.RestoreBeside(ctx, id, c.String("to"), engine.RestoreOptions{Volumes: c.StringSlice("volume")}, c.Bool("dry-run"))
+		r, err = h.engine.RestoreBeside(ctx, id, c.String("to"), opt, c.Bool("dry-run"))
 		return err
 	})
 	if err != nil {
