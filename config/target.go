@@ -67,6 +67,9 @@ func ParseInto(s string) (Into, error) {
 	return i, nil
 }
 
+// ValidDestination reports whether s can be a destination of ssh(1), and nothing else to it or to a shell.
+func ValidDestination(s string) bool { return sshPattern.MatchString(s) && len(s) <= maxName }
+
 // ParseIntos reads several, of which each is of another kind.
 func ParseIntos(all []string) ([]Into, error) {
 	var out []Into

@@ -66,6 +66,23 @@ func replicaOf(ctx context.Context, from From, id driver.SetID) (*replica, error
 	return r, nil
 }
 
+// NewestAt is the newest complete set of an app at a target. ErrNoSet.
+func NewestAt(ctx context.Context, from From, app string) (driver.SetID, error) {
+	source, err := from.Open(ctx)
+	if err != nil {
+		return "", err
+	}
+	l, err := source.List(ctx, app, true)
+	if err != nil {
+		return "", fmt.Errorf("list what %s has: %w", from.Name, err)
+	}
+	newest, ok := newestComplete(l.Sets())
+	if !ok {
+		return "", fmt.Errorf("%s has no complete set of %s: %w", from.Name, app, ErrNoSet)
+	}
+	return newest.ID, nil
+}
+
 // fetchOne brings a snapshot into the pool of a dataset. What was fetched there before and is another state of the same is removed.
 func (e *Engine) fetchOne(ctx context.Context, r *replica, guid string, ds driver.Dataset) (driver.Snapshot, error) {
 	from := r.there[guid]

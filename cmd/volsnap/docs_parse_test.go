@@ -175,6 +175,8 @@ func kindOf(t reflect.Type) string {
 		return "time"
 	case t.Kind() == reflect.Pointer && kindOf(t.Elem()) == "time":
 		return "time or null"
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Float64:
+		return "number or null"
 	case t.Kind() == reflect.Pointer:
 		return "object or null"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:

@@ -10,19 +10,23 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/urfave/cli/v2"
 
+	"github.com/volsnap/volsnap/config"
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/report"
 	"github.com/volsnap/volsnap/restore"
+	"github.com/volsnap/volsnap/transport/ssh"
 )
 
 func (p *program) restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "put a set back in the place of the app's volumes, keeping what is there", ArgsUsage: "SET",
+		Name: "restore", Usage: "put a set back in the place of the app's volumes, keeping what is there, or beside them", ArgsUsage: "SET",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "in-place", Usage: "stop the app's containers, keep the present state as an undo set, replace, start them"},
 			&cli.StringFlag{Name: "to", Usage: "make datasets and Docker volumes called `PREFIX`_VOLUME beside what is there, which stays as it is"},
-			&cli.StringFlag{Name: "from", Usage: "fetch the set from this `TARGET` of the configuration first"},
+			&cli.StringFlag{Name: "from", Usage: "fetch the set from this `TARGET` of the configuration first, or from ssh:DESTINATION"},
+			&cli.StringFlag{Name: "client", Usage: "with ssh:DESTINATION, whose replicas: the `NAME` that the backup server knows this host by, where the key does not say so"},
+			&cli.StringFlag{Name: "identity", Usage: "with ssh:DESTINATION, the `FILE` of the private key"},
 			&cli.StringSliceFlag{Name: "volume", Usage: "only this `VOLUME` of the set; may be given again"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, and stop"},
 			&cli.BoolFlag{Name: "yes", Usage: "do it without asking; needed where there is no terminal"},
@@ -33,41 +37,88 @@ func (p *program) restoreCommand() *cli.Command {
 }
 
 func (p *program) restore(c *cli.Context) error {
-	id, err := setArgument(c)
+	args, err := arguments(c, "SET")
 	if err != nil {
 		return err
 	}
 	if c.Bool("in-place") == c.IsSet("to") {
 		return usagef("`%s` needs either --in-place or --to PREFIX", c.Command.HelpName)
 	}
-	if c.IsSet("to") {
-		return p.restoreBeside(c, id)
-	}
-	if !c.Bool("dry-run") && !c.Bool("yes") && !isTerminal(p.stdin) {
+	if c.Bool("in-place") && !c.Bool("dry-run") && !c.Bool("yes") && !isTerminal(p.stdin) {
 		return usagef("`%s` replaces volumes and stops containers: look at --dry-run, then give --yes", c.Command.HelpName)
 	}
-	h, err := p.open(c, false)
+	h, err := p.open(c, c.IsSet("to") && (!c.IsSet("from") || strings.HasPrefix(c.String("from"), "ssh:")))
 	if err != nil {
 		return err
+	}
+	defer func() { _ = h.links.Close() }() // whatever failed has been said
+	opt, err := h.restoreOptions(c)
+	if err != nil {
+		return err
+	}
+	id, err := which(c.Context, args[0], opt)
+	if err != nil {
+		return err
+	}
+	if c.IsSet("to") {
+		return p.restoreBeside(c, h, id, opt)
 	}
 	app, ok := h.app(id.App())
 	if !ok {
 		return usagef("%s configures no app %q, whose set this is", c.String("config"), id.App())
 	}
-	return p.restoreInPlace(c, h, app, id)
+	return p.restoreInPlace(c, h, app, id, opt)
+}
+
+// which is the set that is meant: with --from, the name of an app is its newest complete one there.
+func which(ctx context.Context, arg string, opt engine.RestoreOptions) (driver.SetID, error) {
+	if opt.From != nil && driver.ValidApp(arg) {
+		if _, err := driver.ParseSetID(arg); err != nil {
+			return engine.NewestAt(ctx, *opt.From, arg)
+		}
+	}
+	return setID(arg)
 }
 
 // restoreOptions are those that both kinds of restore have.
 func (h *host) restoreOptions(c *cli.Context) (engine.RestoreOptions, error) {
 	opt := engine.RestoreOptions{Volumes: c.StringSlice("volume")}
-	if !c.IsSet("from") {
-		return opt, nil
+	var err error
+	if c.IsSet("from") {
+		opt.From, err = h.from(c)
+	} else if c.IsSet("client") || c.IsSet("identity") {
+		err = usagef("--client and --identity belong to --from ssh:DESTINATION, which is missing")
 	}
-	t, err := h.targetNamed(c.String("from"))
+	return opt, err
+}
+
+// from is where a set is fetched from.
+func (h *host) from(c *cli.Context) (*engine.From, error) {
+	name := c.String("from")
+	destination, bySSH := strings.CutPrefix(name, "ssh:")
+	switch {
+	case !bySSH && (c.IsSet("client") || c.IsSet("identity")):
+		return nil, usagef("--client and --identity belong to --from ssh:DESTINATION, not to a target of the configuration")
+	case bySSH && !config.ValidDestination(destination):
+		return nil, usagef("--from %q: want ssh: and a destination as ssh takes it, such as ssh:volsnap@backup.example.org", name)
+	case c.IsSet("client") && !clientPattern.MatchString(c.String("client")):
+		return nil, usagef("--client %q is no name of a client", c.String("client"))
+	}
+	if bySSH {
+		host := ssh.Host{Destination: destination, Identity: c.String("identity"), Client: c.String("client")}
+		return &engine.From{Name: name, Open: func(ctx context.Context) (engine.ReplicaSource, error) {
+			client, err := connect(ctx, host)
+			if err == nil {
+				h.links.keep(client.Close)
+			}
+			return client, err
+		}}, nil
+	}
+	t, err := h.targetNamed(name)
 	if err != nil {
-		return opt, err
+		return nil, err
 	}
-	opt.From = &engine.From{Name: t.Name, Open: func(ctx context.Context) (engine.ReplicaSource, error) {
+	return &engine.From{Name: t.Name, Open: func(ctx context.Context) (engine.ReplicaSource, error) {
 		link, err := h.links.to(ctx, t)
 		if err != nil {
 			return nil, err
@@ -77,16 +128,10 @@ func (h *host) restoreOptions(c *cli.Context) (engine.RestoreOptions, error) {
 			return nil, fmt.Errorf("target %s: it sends nothing back", t.Name)
 		}
 		return source, nil
-	}}
-	return opt, nil
+	}}, nil
 }
 
-func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id driver.SetID) error {
-	defer func() { _ = h.links.Close() }() // whatever failed has been said
-	opt, err := h.restoreOptions(c)
-	if err != nil {
-		return err
-	}
+func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id driver.SetID, opt engine.RestoreOptions) error {
 	if c.Bool("dry-run") || !c.Bool("yes") {
 		plan, err := h.engine.PlanRestore(c.Context, app, id, opt)
 		if err != nil {
@@ -103,7 +148,7 @@ func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id dri
 		}
 	}
 	var r report.Restore
-	err = p.withProgress(c, h, func(ctx context.Context) error {
+	err := p.withProgress(c, h, func(ctx context.Context) error {
 		var err error
 		r, err = h.engine.RestoreInPlace(ctx, app, id, opt)
 		return err
@@ -117,18 +162,9 @@ func (p *program) restoreInPlace(c *cli.Context, h *host, app engine.App, id dri
 	return p.printRestored(r)
 }
 
-func (p *program) restoreBeside(c *cli.Context, id driver.SetID) error {
-	h, err := p.open(c, !c.IsSet("from"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = h.links.Close() }() // whatever failed has been said
-	opt, err := h.restoreOptions(c)
-	if err != nil {
-		return err
-	}
+func (p *program) restoreBeside(c *cli.Context, h *host, id driver.SetID, opt engine.RestoreOptions) error {
 	var r report.Restore
-	err = p.withProgress(c, h, func(ctx context.Context) error {
+	err := p.withProgress(c, h, func(ctx context.Context) error {
 		var err error
 		r, err = h.engine.RestoreBeside(ctx, id, c.String("to"), opt, c.Bool("dry-run"))
 		return err

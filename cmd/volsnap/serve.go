@@ -44,9 +44,6 @@ func (p *program) serve(c *cli.Context) error {
 	if !clientPattern.MatchString(client) {
 		return usagef(`--client %q: want letters, digits, "_", "." and "-", with a letter or digit first, at most 100`, client)
 	}
-	if !c.IsSet("into") && !c.IsSet("send") {
-		return usagef("neither --into nor --send is given: say what the client may do")
-	}
 	state := config.DefaultStateDir
 	if err := override(c, "state-dir", &state); err != nil {
 		return err
@@ -54,7 +51,11 @@ func (p *program) serve(c *cli.Context) error {
 	if err := ours("state directory", state); err != nil {
 		return err
 	}
-	place, replicas, err := clientsPlace(c, filepath.Join(state, "replicas", client))
+	manifests := filepath.Join(state, "replicas", client)
+	place, replicas, err := clientsPlace(c, manifests)
+	if err == nil && place == nil && !c.IsSet("send") {
+		place, err = rememberedPlace(manifests)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,6 +105,9 @@ func clientsPlace(c *cli.Context, manifests string) (*replicate.Place, *engine.R
 	}
 	if c.Bool("verify") {
 		place.Mounts = mounts
+	}
+	if err := rememberPlace(manifests, into); err != nil { // which whoever logs in here can do without
+		zerolog.Ctx(c.Context).Warn().Err(err).Msg("could not note where the client's replicas lie")
 	}
 	if keep == nil {
 		return place, nil, nil

@@ -102,6 +102,13 @@ func (l *links) origin(s config.Source) engine.Origin {
 	}
 }
 
+// keep lets Close call fn too.
+func (l *links) keep(fn func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.close = append(l.close, fn)
+}
+
 // manifests is where those of a target on this host are kept.
 func (l *links) manifests(t config.Target) string { return filepath.Join(l.state, "targets", t.Name) }
 

@@ -19,6 +19,7 @@ import (
 type Host struct {
 	Destination string // as ssh(1) takes it: user@host, a Host of its configuration, or ssh://user@host:port
 	Identity    string // file of the private key; empty: what ssh would use by itself
+	Client      string // whose replicas are meant, where the key has no forced command that says so; a word of letters, digits, ".", "_" and "-"
 }
 
 // remote is what is asked for. On the backup server the key's forced command takes its place (sshd(8), AUTHORIZED_KEYS).
@@ -34,7 +35,11 @@ func (h Host) argv() []string {
 	if h.Identity != "" {
 		argv = append(argv, "-i", h.Identity, "-o", "IdentitiesOnly=yes")
 	}
-	return append(argv, "--", h.Destination, remote)
+	argv = append(argv, "--", h.Destination, remote)
+	if h.Client != "" {
+		argv = append(argv, "--client", h.Client)
+	}
+	return argv
 }
 
 const patience = 5 * time.Second
