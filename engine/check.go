@@ -64,6 +64,7 @@ func (h *Health) judge(maxAge time.Duration) {
 
 // judgeFreeze looks for a journal that no live run answers for.
 func (e *Engine) judgeFreeze(ctx context.Context, h *Health) error {
+	h.Problems = append(h.Problems, e.unfinishedRestore(h.App)...)
 	rec, err := quiesce.JournalOf(e.RunDir, h.App).Read()
 	if err == nil && rec == nil {
 		return nil

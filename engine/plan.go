@@ -116,14 +116,20 @@ func (e *Engine) plan(ctx context.Context, app App, undo bool) (*Plan, error) {
 
 // planRestored refuses to take a set of what a restore has left between two states.
 func (e *Engine) planRestored(p *Plan) {
-	j, err := restore.Read(e.Store.Dir, p.App.Name)
+	p.Problems = append(p.Problems, e.unfinishedRestore(p.App.Name)...)
+}
+
+// unfinishedRestore says that a restore of app has begun and not ended, if that is so.
+func (e *Engine) unfinishedRestore(app string) []Problem {
+	j, err := restore.Read(e.Store.Dir, app)
 	switch {
 	case err != nil:
-		p.problem(driver.Error, p.App.Name, err.Error(), "look into the file, and at the volumes; when all is as it should be, remove it")
+		return []Problem{problem(driver.Error, app, err.Error(), "look into the file, and at the volumes; when all is as it should be, remove it")}
 	case j != nil:
-		p.problem(driver.Error, p.App.Name, fmt.Sprintf("%s: of %s, begun at %s", restore.ErrUnfinished, j.Set, j.Begun.Format(time.RFC3339)),
-			fmt.Sprintf("`volsnap restore %s --in-place --yes` brings it to its end, or undoes it and begins again", j.Set))
+		return []Problem{problem(driver.Error, app, fmt.Sprintf("%s: of %s, begun at %s", restore.ErrUnfinished, j.Set, j.Begun.Format(time.RFC3339)),
+			fmt.Sprintf("unless it is at work, `volsnap restore %s --in-place` brings it to its end, or undoes it and begins again", j.Set))}
 	}
+	return nil
 }
 
 func seriousness(l driver.Level) int {
