@@ -52,6 +52,13 @@ type Fetcher interface {
 	FetchInto(ctx context.Context, ds Dataset) (Receiver, error)
 }
 
+// Adopter is a storage of this host that can take replicas for its own.
+type Adopter interface {
+	// Adopt makes a snapshot of ds from a replica that lies in the place of FetchInto: unsealed, with the replica's GUID, and otherwise as if
+	// it had been taken here. So a host that lost its sets has one in common with its targets again. ErrExists: ds has a snapshot of that set.
+	Adopt(ctx context.Context, replica Snapshot, ds Dataset) (Snapshot, error)
+}
+
 // CheckStage accepts what may be the name of a stage: 1 to 60 of a-z, A-Z, 0-9, "." and "-", with a letter or digit first.
 func CheckStage(name string) error {
 	if !stagePattern.MatchString(name) {

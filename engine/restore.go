@@ -103,6 +103,7 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		if err != nil {
 			return err
 		}
+		e.adopt(ctx, from, p)
 		e.forgetItems(ctx, p)
 		r.Members, r.Containers = membersOf(p.Items), containerNames(p.Containers)
 		restored(&r, out)

@@ -65,6 +65,7 @@ var (
 	_ driver.Driver   = (*Driver)(nil)
 	_ driver.Stager   = (*Driver)(nil)
 	_ driver.Fetcher  = (*Driver)(nil)
+	_ driver.Adopter  = (*Driver)(nil)
 	_ driver.Sender   = (*Driver)(nil)
 	_ driver.Receiver = (*Replicas)(nil)
 	_ driver.Sender   = (*Replicas)(nil)
