@@ -114,6 +114,9 @@ func (e *Engine) planBeside(ctx context.Context, s snapset.Set, prefix string, o
 	if !s.Complete {
 		return nil, fmt.Errorf("%w: it is not complete: %s", ErrRefused, strings.Join(s.Manifest.Faults, "; "))
 	}
+	if err := plainNames(s); err != nil {
+		return nil, err
+	}
 	chosen, err := chooseVolumes(s, opt.Volumes)
 	if err != nil {
 		return nil, err
@@ -137,6 +140,23 @@ func (e *Engine) planBeside(ctx context.Context, s snapset.Set, prefix string, o
 		clones = append(clones, c)
 	}
 	return clones, nil
+}
+
+// dockerName is what Docker takes as the name of a volume (RestrictedNamePattern of moby).
+var dockerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// plainNames refuses a set whose volumes have names or places that no set of ours has: they may be made up by another host, to lead
+// elsewhere.
+func plainNames(s snapset.Set) error {
+	for _, m := range s.Snapshots {
+		for _, v := range m.Volumes {
+			isPath := filepath.IsAbs(v.Name) && filepath.Clean(v.Name) == v.Name
+			if !isPath && !dockerName.MatchString(v.Name) || !filepath.IsLocal(v.Path) || filepath.Clean(v.Path) != v.Path {
+				return fmt.Errorf("%w: it has a volume %q at %q, which no set of volsnap's has", ErrRefused, v.Name, v.Path)
+			}
+		}
+	}
+	return nil
 }
 
 // cloneOf decides where the clone of a snapshot is to be: where Docker looks for a volume, if it is that and nothing else, and else

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -227,11 +228,11 @@ func (e *Engine) planRestore(ctx context.Context, app App, s snapset.Set, opt Re
 	if err != nil {
 		return nil, err
 	}
-	if err := inOrder(s, app, chosen); err != nil {
-		return nil, err
-	}
 	inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
 	if err != nil {
+		return nil, err
+	}
+	if err := inOrder(s, inv, chosen); err != nil {
 		return nil, err
 	}
 	p := &restore.Plan{App: app.Name, Set: s.ID}
@@ -270,17 +271,24 @@ func chooseVolumes(s snapset.Set, names []string) (map[string]bool, error) {
 // ErrNoVolume says that a set has no such volume.
 var ErrNoVolume = errors.New("no such volume")
 
-// inOrder refuses to make a volume older than one that it must not be older than, and that stays as it is (I3).
-func inOrder(s snapset.Set, app App, chosen map[string]bool) error {
-	var problems []error
+// inOrder refuses to make a volume older than one that it must not be older than, by the set or by the configuration, and that stays as
+// it is (I3).
+func inOrder(s snapset.Set, inv inventory.Inventory, chosen map[string]bool) error {
+	wanted := map[string][]string{}
+	for _, v := range inv.Volumes {
+		wanted[v.Name] = append(wanted[v.Name], v.NotOlderThan...)
+	}
 	for _, m := range s.Manifest.Members {
-		if !chosen[m.Volume] {
-			continue
-		}
-		for _, other := range m.NotOlderThan {
+		wanted[m.Volume] = append(wanted[m.Volume], m.NotOlderThan...)
+	}
+	var problems []error
+	for _, volume := range slices.Sorted(maps.Keys(chosen)) {
+		others := wanted[volume]
+		slices.Sort(others)
+		for _, other := range slices.Compact(others) {
 			if !chosen[other] {
 				problems = append(problems, fmt.Errorf("%w: %s would be of %s, and must not be older than %s, which stays as it is now: restore that too (--volume %q)",
-					restore.ErrOlder, m.Volume, m.Taken.Format("2006-01-02 15:04:05Z07:00"), other, other))
+					restore.ErrOlder, volume, s.ID.Time().Format("2006-01-02 15:04:05Z07:00"), other, other))
 			}
 		}
 	}
