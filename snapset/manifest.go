@@ -36,6 +36,7 @@ type Manifest struct {
 	Checkpoints []Checkpoint     `json:"checkpoints"`
 	Members     []Member         `json:"members"`
 	Faults      []string         `json:"faults,omitempty"` // why it is not complete
+	Drills      []Drill          `json:"drills,omitempty"` // that were done with it, oldest first; the newest few
 }
 
 // ContainerPause is how long one container was held.

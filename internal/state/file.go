@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,33 @@ func replace(path string, data []byte, mode os.FileMode) (err error) {
 	}
 	fault.Point("before rename of a state file")
 	return f.CloseAtomicallyReplace()
+}
+
+// ReplaceFile is WriteFile for a file that is there: one that somebody has removed, or removes at that moment, is an fs.ErrNotExist,
+// and stays away.
+func ReplaceFile(path string, data []byte, mode os.FileMode) (err error) {
+	dir := filepath.Dir(path)
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	defer func() { // removes what was replaced
+		if left := f.Cleanup(); !errors.Is(left, fs.ErrNotExist) {
+			err = errors.Join(err, left)
+		}
+	}()
+	fault.Point("before write of a state file")
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, path, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "renameat2", Old: f.Name(), New: path, Err: err}
+	}
+	fault.Point("after rename of a state file")
+	return syncDir(dir)
 }
 
 // Sweep removes the temporary files that killed processes left in dir while they wrote files whose names match, which is a
