@@ -11,12 +11,12 @@ import (
 )
 
 // metric is one family of the text format.
-type metric struct {
+type metric[of any] struct {
 	name, help string
-	value      func(Run) (float64, bool)
+	value      func(of) (float64, bool)
 }
 
-var metrics = []metric{
+var metrics = []metric[Run]{
 	{"volsnap_last_run_success", "Whether the last run did all that it should (1) or not (0).", func(r Run) (float64, bool) {
 		if r.OK {
 			return 1, true
@@ -41,26 +41,46 @@ var metrics = []metric{
 	{"volsnap_removed_sets", "How many sets the last run pruned.", func(r Run) (float64, bool) { return float64(len(r.Removed)), true }},
 }
 
-// Metrics renders the last runs of apps in the text format of Prometheus, for node_exporter's textfile collector.
-func Metrics(runs []Run) string {
-	runs = slices.Clone(runs)
-	slices.SortFunc(runs, func(a, b Run) int { return strings.Compare(a.App, b.App) })
+var drillMetrics = []metric[Drill]{
+	{"volsnap_drill_ok", "Whether the last drill passed (1) or not (0).", func(d Drill) (float64, bool) {
+		if d.OK {
+			return 1, true
+		}
+		return 0, true
+	}},
+	{"volsnap_drill_timestamp_seconds", "When the last drill began.", func(d Drill) (float64, bool) {
+		return float64(d.Started.UnixMilli()) / 1000, true
+	}},
+	{"volsnap_drill_ready_seconds", "How long the last drill took until PostgreSQL accepted connections.", func(d Drill) (float64, bool) {
+		return d.ReadyMS / 1000, d.ReadyMS > 0
+	}},
+}
+
+// Metrics renders the last runs and drills of apps in the text format of Prometheus, for node_exporter's textfile collector.
+func Metrics(runs []Run, drills []Drill) string {
 	var b strings.Builder
-	for _, m := range metrics {
-		lines := ""
-		for _, r := range runs {
-			if v, ok := m.value(r); ok {
-				lines += fmt.Sprintf("%s{app=%q} %s\n", m.name, r.App, strconv.FormatFloat(v, 'f', -1, 64))
-			}
-		}
-		if lines != "" {
-			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n%s", m.name, m.help, m.name, lines)
-		}
-	}
+	render(&b, metrics, runs, func(r Run) string { return r.App })
+	render(&b, drillMetrics, drills, func(d Drill) string { return d.App })
 	return b.String()
 }
 
+func render[of any](b *strings.Builder, metrics []metric[of], all []of, app func(of) string) {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(x, y of) int { return strings.Compare(app(x), app(y)) })
+	for _, m := range metrics {
+		lines := ""
+		for _, one := range all {
+			if v, ok := m.value(one); ok {
+				lines += fmt.Sprintf("%s{app=%q} %s\n", m.name, app(one), strconv.FormatFloat(v, 'f', -1, 64))
+			}
+		}
+		if lines != "" {
+			fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s gauge\n%s", m.name, m.help, m.name, lines)
+		}
+	}
+}
+
 // WriteMetrics replaces the metrics file, readable by everyone.
-func WriteMetrics(path string, runs []Run) error {
-	return state.WriteFile(path, []byte(Metrics(runs)), 0o644)
+func WriteMetrics(path string, runs []Run, drills []Drill) error {
+	return state.WriteFile(path, []byte(Metrics(runs, drills)), 0o644)
 }

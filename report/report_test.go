@@ -50,7 +50,7 @@ volsnap_sets{app="web"} 2
 volsnap_removed_sets{app="ccn"} 1
 volsnap_removed_sets{app="web"} 0
 `
-	if diff := cmp.Diff(want, report.Metrics(runs)); diff != "" {
+	if diff := cmp.Diff(want, report.Metrics(runs, nil)); diff != "" {
 		t.Fatalf("metrics (-want +got):\n%s", diff)
 	}
 }

@@ -77,7 +77,7 @@ func TestNoJSONIsForgotten(t *testing.T) {
 func TestMetricsAreDocumented(t *testing.T) {
 	var code, page []string
 	full := report.Run{App: "a", Set: "a-20261121T020000.123Z", Newest: "a-20261121T020000.123Z"}
-	for line := range strings.Lines(report.Metrics([]report.Run{full})) {
+	for line := range strings.Lines(report.Metrics([]report.Run{full}, []report.Drill{{App: "a", ReadyMS: 1}})) {
 		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			name, _, _ := strings.Cut(rest, " ")
 			code = append(code, name)
