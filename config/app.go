@@ -26,8 +26,8 @@ func apps(v value, targets []string) []App {
 }
 
 func app(name string, v value, targets []string) App {
-	f := v.fields("project", "volumes", "freeze", "keep", "replicate", "source")
-	a := App{Name: name, Freeze: defaultFreeze()}
+	f := v.fields("project", "volumes", "freeze", "keep", "replicate", "source", "drill")
+	a := App{Name: name, Freeze: defaultFreeze(), Drill: defaultDrill()}
 	project, hasProject := f.get("project")
 	if hasProject {
 		a.Project, _ = project.name("a Compose project", "myapp", projectPattern, maxName)
@@ -56,6 +56,9 @@ func app(name string, v value, targets []string) App {
 	}
 	if hasTarget {
 		a.Replicate = replication(to, targets)
+	}
+	if d, ok := f.get("drill"); ok {
+		a.Drill = readDrill(d, a.Volumes)
 	}
 	return a
 }

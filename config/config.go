@@ -42,6 +42,17 @@ type App struct {
 	Replicate []Replication
 	// Source is where the app's sets are taken, if not on this host: then it has neither project, volumes nor freeze.
 	Source *Source
+	Drill  Drill
+}
+
+// Drill says what a drill of the app does beyond what it does with every app.
+type Drill struct {
+	Query    string // SQL that returns one column of paths below Volume; empty: none, and then there is no Volume
+	Database string // where it is asked; empty: where the postgres step says
+	User     string // who asks it; empty likewise
+	Volume   string // a Docker volume's name, or a host path
+	Content  string // "sample", "full" or "none"
+	Timeout  time.Duration
 }
 
 // Source is a host that sets are fetched from.
@@ -106,4 +117,6 @@ const (
 	DefaultPostgresUser    = "postgres"
 	DefaultPostgresTimeout = 5 * time.Minute
 	DefaultExecTimeout     = 30 * time.Second
+	DefaultContent         = "sample"
+	DefaultDrillTimeout    = 10 * time.Minute
 )
