@@ -68,6 +68,7 @@ var (
 	_ driver.Adopter  = (*Driver)(nil)
 	_ driver.Sender   = (*Driver)(nil)
 	_ driver.Receiver = (*Replicas)(nil)
+	_ driver.Stager   = (*Replicas)(nil)
 	_ driver.Sender   = (*Replicas)(nil)
 )
 
