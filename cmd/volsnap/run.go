@@ -48,6 +48,7 @@ func (p *program) run(c *cli.Context) error {
 	err = p.withProgress(c, h, func(ctx context.Context) error {
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
 			r, err := h.engine.Run(ctx, app, only)
+			h.recoverDrill(ctx, app.Name)
 			if r.Set != "" && slices.ContainsFunc(r.Replicated, func(to report.Replication) bool { return !to.OK }) {
 				err = partlyError{err} // the set was taken
 			}
@@ -89,12 +90,13 @@ func (p *program) printNew(app engine.App, r report.Run) error {
 	return nil
 }
 
-// writeMetrics renders the last runs of all configured apps, whichever invocation made them.
+// writeMetrics renders the last runs and drills of all configured apps, whichever invocation made them.
 func (h *host) writeMetrics() error {
 	if h.config.Metrics == "" {
 		return nil
 	}
 	var runs []report.Run
+	var drills []report.Drill
 	for _, a := range h.config.Apps {
 		r, err := report.Load(h.state, a.Name)
 		if err != nil {
@@ -103,8 +105,15 @@ func (h *host) writeMetrics() error {
 		if r != nil {
 			runs = append(runs, *r)
 		}
+		d, err := report.LoadDrill(h.state, a.Name)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			drills = append(drills, *d)
+		}
 	}
-	if err := report.WriteMetrics(h.config.Metrics, runs); err != nil {
+	if err := report.WriteMetrics(h.config.Metrics, runs, drills); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

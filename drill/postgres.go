@@ -1,0 +1,218 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/volsnap/volsnap/internal/docker"
+)
+
+// databases starts a server on each data directory, one after the other, and checks it.
+func (t *trial) databases(ctx context.Context) error {
+	dbs, err := t.findDatabases()
+	if err != nil {
+		return err
+	}
+	if len(dbs) == 0 {
+		if len(t.app.Postgres) > 0 {
+			t.fail("postgres", "no volume of the set holds a data directory of PostgreSQL (PG_VERSION beside global/pg_control), and the configuration has a postgres step")
+		}
+		if t.app.Query != "" {
+			t.fail("rows", "no volume of the set holds a data directory of PostgreSQL, so nobody can answer the query")
+		}
+		return nil
+	}
+	if err := t.assign(ctx, dbs); err != nil {
+		return err
+	}
+	for _, db := range dbs {
+		suffix := ""
+		if len(dbs) > 1 {
+			suffix = " " + db.volume.member.Volume
+		}
+		if err := t.database(ctx, db, suffix); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// database checks one data directory. suffix tells the checks of several apart.
+func (t *trial) database(ctx context.Context, db database, suffix string) error {
+	t.checkLog(db, "wal"+suffix)
+	said, err := openData(db)
+	if err != nil {
+		return err
+	}
+	t.drill.stage("starting PostgreSQL on " + db.volume.member.Volume)
+	s, ended, err := t.start(ctx, db)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.fail("postgres"+suffix, "%v", err)
+		return nil
+	}
+	stopped := false
+	defer func() {
+		if !stopped {
+			_ = s.stop(context.WithoutCancel(ctx)) // whatever it is, it is removed
+		}
+	}()
+	facts, err := t.await(ctx, s, db, ended)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.fail("postgres"+suffix, "%s: %v: %s", s.where(), err, strings.Join(append(said, lastWords(s.log(ctx))), "; "))
+		return nil
+	}
+	ready := t.drill.Now().Sub(t.began)
+	t.report.ReadyMS = max(t.report.ReadyMS, ms(ready))
+	t.checkRecovery(facts, db, "postgres"+suffix, fmt.Sprintf("PostgreSQL %d in %s accepted connections after %s, up to %s",
+		db.major, s.where(), ready.Round(time.Millisecond), facts.lsn), said)
+	ask := session{s, facts.superuser}
+	t.drill.stage("checking tables and indexes of " + db.volume.member.Volume)
+	t.checkTables(ctx, ask, facts, "pg_amcheck"+suffix)
+	if t.app.Query != "" && t.asked(db) {
+		t.drill.stage("comparing rows with files")
+		t.checkRows(ctx, ask, db)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	stopped = true
+	t.drill.stage("checking the checksums of " + db.volume.member.Volume)
+	t.checkSums(ctx, s, facts, "checksums"+suffix)
+	return ctx.Err()
+}
+
+// asked reports whether the query is for that server: the one that the configuration names, or the only one.
+func (t *trial) asked(db database) bool {
+	if len(t.app.Postgres) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.app.Postgres, func(p Postgres) bool { return db.like == nil || p.Database == db.database || t.app.Database == db.database })
+}
+
+// start starts a server in a container like the app's, or where that cannot be, by this host's programs.
+func (t *trial) start(ctx context.Context, db database) (server, <-chan struct{}, error) {
+	if db.like != nil {
+		s, err := newInContainer(ctx, t, db)
+		if err != nil {
+			return nil, nil, err
+		}
+		ended, err := s.begin(ctx, harmless(s.data, socketsAt))
+		if !errors.Is(err, docker.ErrNotFound) {
+			return s, ended, err
+		}
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("the image of the app's container is gone: this host's programs will do")
+	}
+	s, err := newOnHost(db)
+	if err != nil {
+		return nil, nil, err
+	}
+	ended, err := s.begin(ctx, harmless(hostData, hostSockets))
+	return s, ended, err
+}
+
+// facts are what a server says of itself.
+type facts struct {
+	superuser string
+	lsn       string // where its log is after recovery
+	checksums bool
+	version   int // 150018
+}
+
+const factsQuery = `SELECT rolname, pg_current_wal_lsn(), current_setting('data_checksums'), current_setting('server_version_num')
+ FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1`
+
+// await returns when the server has recovered and answers.
+func (t *trial) await(ctx context.Context, s server, db database, ended <-chan struct{}) (facts, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, t.app.Timeout, fmt.Errorf("it was not ready within %s", t.app.Timeout))
+	defer cancel()
+	if err := awaitReady(ctx, db, ended); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = context.Cause(ctx)
+		}
+		return facts{}, err
+	}
+	var errs []error
+	tried := map[string]bool{}
+	for _, user := range []string{db.user, "postgres"} {
+		if tried[user] {
+			continue
+		}
+		tried[user] = true
+		rows, err := session{server: s}.rows(ctx, user, "template1", factsQuery)
+		if err == nil && (len(rows) != 1 || len(rows[0]) != 4) {
+			err = fmt.Errorf("it has no superuser who may log in: %q", rows)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		version, err := strconv.Atoi(rows[0][3])
+		return facts{superuser: rows[0][0], lsn: rows[0][1], checksums: rows[0][2] == "on", version: version}, err
+	}
+	return facts{}, errors.Join(errs...)
+}
+
+// checkRecovery compares how far the log went with what the manifest says that had been written.
+func (t *trial) checkRecovery(f facts, db database, name, detail string, said []string) {
+	detail = strings.Join(append([]string{detail}, said...), "; ")
+	reached, err := parseLSN(f.lsn)
+	if err != nil {
+		t.fail(name, "%s; %v", detail, err)
+		return
+	}
+	for _, c := range t.set.Manifest.Checkpoints {
+		at, err := parseLSN(c.LSN)
+		if db.like != nil && c.Container == db.like.Name && err == nil && reached < at {
+			t.fail(name, "%s; the manifest has a CHECKPOINT at %s, so what was written before that is lost", detail, c.LSN)
+			return
+		}
+	}
+	t.pass(name, "%s", detail)
+}
+
+// parseLSN reads a position in the write-ahead log, such as 0/1A2B3C8.
+func parseLSN(s string) (uint64, error) {
+	high, low, ok := strings.Cut(s, "/")
+	a, errHigh := strconv.ParseUint(high, 16, 32)
+	b, errLow := strconv.ParseUint(low, 16, 32)
+	if !ok || errHigh != nil || errLow != nil {
+		return 0, fmt.Errorf("%q is no position in the write-ahead log", s)
+	}
+	return a<<32 | b, nil
+}
+
+// checkSums stops the server and has every page read.
+func (t *trial) checkSums(ctx context.Context, s server, f facts, name string) {
+	if err := s.stop(ctx); err != nil {
+		t.fail(name, "%v", err)
+		return
+	}
+	if !f.checksums {
+		t.pass(name, "this cluster has none: pages are not protected (initdb --data-checksums, or pg_checksums --enable)")
+		return
+	}
+	exit, out, err := s.offline(ctx, []string{"pg_checksums", "--check", "-D"})
+	switch {
+	case err != nil:
+		t.fail(name, "%v", err)
+	case notFound(exit):
+		t.fail(name, "there is no pg_checksums beside the server: %s", oneLine(out))
+	case exit != 0:
+		t.fail(name, "%s", oneLine(out))
+	default:
+		t.pass(name, "%s", oneLine(out))
+	}
+}
