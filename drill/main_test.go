@@ -27,6 +27,7 @@ type rig struct {
 	pool   *testhost.Pool
 	bin    string
 	closes []func() error
+	paths  map[string]string // of relations below a data directory
 }
 
 const (
@@ -151,12 +152,23 @@ func (r *rig) fill(sockets string) error {
 		}
 		sql += fmt.Sprintf("INSERT INTO files (path) VALUES ('%s');", name)
 	}
-	sql += `CREATE TABLE cold (n int, t text); INSERT INTO cold SELECT n, repeat('x', 100) FROM generate_series(1, 20000) n; CREATE INDEX ON cold (n);`
+	for i, table := range []string{"cold", "other"} {
+		sql += fmt.Sprintf(`CREATE TABLE %s (n int, t text); INSERT INTO %[1]s SELECT n + %d, repeat('x', 100) FROM generate_series(1, 20000) n;
+CREATE INDEX %[1]s_n ON %[1]s (n);`, table, 100000*i)
+	}
 	if _, err := db.Query(ctx, sql); err != nil {
 		return err
 	}
 	if _, err := db.Query(ctx, "CHECKPOINT"); err != nil {
 		return err
+	}
+	r.paths = map[string]string{}
+	for _, name := range []string{"cold", "cold_n", "other_n"} {
+		rows, err := db.Query(ctx, "SELECT pg_relation_filepath('"+name+"')")
+		if err != nil {
+			return err
+		}
+		r.paths[name] = rows[0][0]
 	}
 	_, err = db.Query(ctx, "CREATE TABLE hot AS SELECT n, md5(n::text) || repeat('y', 200) AS t FROM generate_series(1, 200000) n")
 	return err
@@ -222,7 +234,7 @@ func newApp(t *testing.T, name string, plant func(t *testing.T, a *app)) *app {
 	}
 	args := append([]string{"create", "--name", name + "-db", "-v", "/usr:/usr:ro", "--network", "none"}, a.flags(name, filepath.Join(dir, "s"))...)
 	r.Docker(t, append(args, testhost.ImageName, "/bin/sh", "-c", script)...)
-	t.Cleanup(func() { r.Docker(t, "rm", "-f", name+"-db") })
+	t.Cleanup(func() { _, _ = r.CLI("rm", "-f", name+"-db") }) // a test may have removed it
 	return a
 }
 
