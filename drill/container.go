@@ -49,7 +49,7 @@ func newInContainer(ctx context.Context, t *trial, db database) (*inContainer, e
 }
 
 func (s *inContainer) where() string {
-	return "a container of " + s.db.like.Image + " like " + s.db.like.Name
+	return "in a container of " + s.db.like.Image + " like " + s.db.like.Name
 }
 func (s *inContainer) socketDir() string { return socketsAt }
 

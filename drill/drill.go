@@ -162,7 +162,6 @@ func choose(ctx context.Context, src Source, app string, id driver.SetID) (snaps
 	return snapset.Set{}, err
 }
 
-
 // record writes the verdict where it is looked for. A set that has been pruned meanwhile stays so.
 func (d *Drill) record(ctx context.Context, src Source, r report.Drill) error {
 	verdict := snapset.Drill{Time: r.Started, OK: r.OK, From: r.From, ReadyMS: r.ReadyMS, Failed: r.Failed()}

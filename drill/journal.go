@@ -43,9 +43,12 @@ const (
 	journalLimit   = 1 << 20
 	label          = "io.volsnap.drill" // of containers; the value is the token
 	cleanupLimit   = 2 * time.Minute
+	busyLimit      = 15 * time.Second
 )
 
-func (d *Drill) journalPath(app string) string { return filepath.Join(d.StateDir, "drills", app+".json") }
+func (d *Drill) journalPath(app string) string {
+	return filepath.Join(d.StateDir, "drills", app+".json")
+}
 
 // left reads the journal that a killed drill left, nil if there is none.
 func (d *Drill) left(app string) (*journal, error) {
@@ -126,18 +129,38 @@ func (d *Drill) discard(ctx context.Context, from string, s staged) error {
 			return err
 		}
 	}
-	if err := endServers(ctx, cmp.Or(s.At, s.Name)); err != nil {
-		return err
-	}
 	fault.Point("before discard of a stage")
-	if err := by.Detach(ctx, st, s.Dir); err != nil {
-		return err
-	}
-	if err := by.Discard(ctx, st, nil); err != nil {
+	if err := destroy(ctx, by, st, s); err != nil {
 		return err
 	}
 	fault.Point("after discard of a stage")
 	return d.removeDir(s.Dir)
+}
+
+// destroy tries again for a while when a stage is in use: the kernel takes down a server's namespaces a moment after its end, and what
+// a killed drill was about to start may start only now.
+func destroy(ctx context.Context, by driver.Stager, st driver.Stage, s staged) error {
+	ctx, cancel := context.WithTimeout(ctx, busyLimit)
+	defer cancel()
+	again := time.NewTicker(readyPoll)
+	defer again.Stop()
+	for {
+		err := endServers(ctx, cmp.Or(s.At, s.Name))
+		if err == nil {
+			err = by.Detach(ctx, st, s.Dir)
+		}
+		if err == nil {
+			err = by.Discard(ctx, st, nil)
+		}
+		if !errors.Is(err, driver.ErrBusy) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 func (d *Drill) removeDir(dir string) error {

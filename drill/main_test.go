@@ -86,7 +86,7 @@ data=/var/lib/postgresql/data
 if [ ! -s $data/PG_VERSION ]; then
 	chown postgres:"$(id -g postgres)" $data
 	chmod 700 $data
-	as initdb --pgdata=$data --username=app --auth=trust $SUMS --no-sync --locale=C.UTF-8 --encoding=UTF8
+	as initdb --pgdata=$data --username=app --auth=trust $SUMS --wal-segsize=1 --no-sync --locale=C.UTF-8 --encoding=UTF8
 	printf "listen_addresses = ''\nunix_socket_directories = '/sockets'\nmax_connections = 37\nmax_wal_size = 1GB\nwal_recycle = off\n" >>$data/postgresql.conf
 	echo "CREATE DATABASE app" | as postgres --single -D $data postgres
 fi
@@ -170,7 +170,7 @@ CREATE INDEX %[1]s_n ON %[1]s (n);`, table, 100000*i)
 		}
 		r.paths[name] = rows[0][0]
 	}
-	_, err = db.Query(ctx, "CREATE TABLE hot AS SELECT n, md5(n::text) || repeat('y', 200) AS t FROM generate_series(1, 200000) n")
+	_, err = db.Query(ctx, "CREATE TABLE hot AS SELECT n, md5(n::text) || repeat('y', 200) AS t FROM generate_series(1, 20000) n")
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/volsnap/volsnap/internal/command"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // onHost is a server by this host's own programs, in namespaces of its own: it sees no network, and no other process.
@@ -59,7 +60,7 @@ exec setpriv --reuid="$uid" --regid="$gid" --clear-groups --no-new-privs --inh-c
 )
 
 func (s *onHost) where() string {
-	return fmt.Sprintf("this host's PostgreSQL %d, without network", s.db.major)
+	return "by this host's programs"
 }
 func (s *onHost) socketDir() string { return hostSockets }
 
@@ -78,6 +79,7 @@ func (s *onHost) begin(ctx context.Context, settings []string) (<-chan struct{},
 	ctx, s.stops = context.WithCancel(ctx)
 	s.ended = make(chan struct{})
 	argv := s.alone(append([]string{filepath.Join(s.bin, "postgres"), "-D", hostData}, settings...)...)
+	fault.Point("before start of a server")
 	s.wait.Go(func() {
 		defer close(s.ended)
 		if out, err := command.Run(ctx, command.Cmd{Argv: argv, Dir: "/"}); err != nil {
@@ -159,7 +161,6 @@ func (s *onHost) postmaster() (int, error) {
 	}
 	return 0, err
 }
-
 
 func (s *onHost) stop(ctx context.Context) error {
 	defer func() {

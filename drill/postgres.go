@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/internal/fault"
 )
 
 // databases starts a server on each data directory, one after the other, and checks it.
@@ -75,8 +76,9 @@ func (t *trial) database(ctx context.Context, db database, suffix string) error 
 		return nil
 	}
 	ready := t.drill.Now().Sub(t.began)
+	fault.Point("after PostgreSQL was ready")
 	t.report.ReadyMS = max(t.report.ReadyMS, ms(ready))
-	t.checkRecovery(facts, db, "postgres"+suffix, fmt.Sprintf("PostgreSQL %d in %s accepted connections after %s, up to %s",
+	t.checkRecovery(facts, db, "postgres"+suffix, fmt.Sprintf("PostgreSQL %d %s accepted connections after %s, up to %s",
 		db.major, s.where(), ready.Round(time.Millisecond), facts.lsn), said)
 	ask := session{s, facts.superuser}
 	t.drill.stage("checking tables and indexes of " + db.volume.member.Volume)
@@ -89,6 +91,7 @@ func (t *trial) database(ctx context.Context, db database, suffix string) error 
 		return ctx.Err()
 	}
 	stopped = true
+	fault.Point("before PostgreSQL is stopped")
 	t.drill.stage("checking the checksums of " + db.volume.member.Volume)
 	t.checkSums(ctx, s, facts, "checksums"+suffix)
 	return ctx.Err()
@@ -99,7 +102,9 @@ func (t *trial) asked(db database) bool {
 	if len(t.app.Postgres) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(t.app.Postgres, func(p Postgres) bool { return db.like == nil || p.Database == db.database || t.app.Database == db.database })
+	return slices.ContainsFunc(t.app.Postgres, func(p Postgres) bool {
+		return db.like == nil || p.Database == db.database || t.app.Database == db.database
+	})
 }
 
 // start starts a server in a container like the app's, or where that cannot be, by this host's programs.

@@ -53,7 +53,7 @@ func TestOnHost(t *testing.T) {
 	for _, c := range r.Checks {
 		t.Logf("%s: %t: %s", c.Name, c.OK, c.Detail)
 	}
-	if exit != 0 || !strings.Contains(check(r, "postgres").Detail, "this host's PostgreSQL") || !check(r, "checksums").OK || !check(r, "rows").OK {
+	if exit != 0 || !strings.Contains(check(r, "postgres").Detail, "by this host's programs") || !check(r, "checksums").OK || !check(r, "rows").OK {
 		t.Errorf("exit status %d: %+v", exit, r)
 	}
 	a.clean(t)

@@ -39,7 +39,9 @@ type volume struct {
 	at     string // an absolute path without symbolic links
 }
 
-func (t *trial) pass(name, format string, args ...any) { t.note(name, true, fmt.Sprintf(format, args...)) }
+func (t *trial) pass(name, format string, args ...any) {
+	t.note(name, true, fmt.Sprintf(format, args...))
+}
 func (t *trial) fail(name, format string, args ...any) {
 	t.note(name, false, fmt.Sprintf(format, args...))
 }

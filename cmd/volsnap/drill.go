@@ -12,8 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/volsnap/volsnap/config"
-	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/drill"
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/report"
 	"github.com/volsnap/volsnap/snapset"
