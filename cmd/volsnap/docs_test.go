@@ -27,7 +27,8 @@ const docsRoot = "../.."
 // promised says which section of docs/output.md documents which type that is printed as JSON.
 var promised = map[string]any{
 	"Manifest": snapset.Manifest{}, "Plan": planJSON{}, "Check": checkJSON{}, "Prune": pruneJSON{}, "Run": report.Run{},
-	"Status": statusJSON{}, "Why": whyJSON{}, "Replicate": report.Replication{}, "Verify": report.Verification{}, "Mount": report.Mounting{}, "Restore": report.Restore{}, "Thaw": thawJSON{}, "Retention": verdictJSON{},
+	"Status": statusJSON{}, "Why": whyJSON{}, "Replicate": report.Replication{}, "Verify": report.Verification{}, "Mount": report.Mounting{},
+	"Restore": report.Restore{}, "Drill": report.Drill{}, "Thaw": thawJSON{}, "Retention": verdictJSON{},
 }
 
 func TestEveryFieldIsDocumented(t *testing.T) {

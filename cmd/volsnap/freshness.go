@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,49 @@ func (h *host) replicas(app engine.App, health *engine.Health, maxAge time.Durat
 		out = append(out, one)
 	}
 	return out
+}
+
+// maxDrillAge is how old the last drill of an app may be that is drilled at all: a weekly timer that failed a few times.
+const maxDrillAge = 35 * 24 * time.Hour
+
+// lastDrill is the last one of an app, if there was one. To the problems it adds that it failed, or that it is long ago.
+func (h *host) lastDrill(app string, health *engine.Health) *report.Drill {
+	warn := func(what, mend string) {
+		health.Problems = append(health.Problems, engine.Problem{About: app, Finding: driver.Finding{Level: driver.Warning, What: what, Mend: mend}})
+	}
+	last, err := report.LoadDrill(h.state, app)
+	if err != nil {
+		warn(err.Error(), "remove it; the next drill writes it anew")
+	}
+	if last == nil {
+		return nil
+	}
+	again := "`volsnap drill " + app + "`"
+	if last.From != "" {
+		again = "`volsnap drill " + app + " --from " + last.From + "`"
+	}
+	age := h.engine.Now().Sub(last.Started)
+	switch {
+	case !last.OK:
+		warn("its last drill failed: "+strings.Join(last.Failed(), ", "), "see what "+again+" says")
+	case age > maxDrillAge:
+		warn("its last drill was "+inDays(age)+" ago", again+"; see whether the timer runs: systemctl list-timers 'volsnap-drill@*'")
+	}
+	return last
+}
+
+func inDays(d time.Duration) string { return strconv.Itoa(int(d.Hours()/24)) + " days" }
+
+// drillInWords is how the last drill ended, and how long ago it was.
+func drillInWords(d *report.Drill, now time.Time) string {
+	switch {
+	case d == nil:
+		return "none"
+	case d.OK:
+		return "passed " + age(now.Sub(d.Started)) + " ago"
+	default:
+		return "FAILED " + age(now.Sub(d.Started)) + " ago"
+	}
 }
 
 // inWords is how old the newest replica at each target is.

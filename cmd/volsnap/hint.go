@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/drill"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/mounttree"
@@ -35,6 +36,9 @@ var hints = []struct {
 	{mounttree.ErrInUse, "end what has a file or its working directory in there (`fuser -vm DIR/*` lists it), then `volsnap umount DIR` again"},
 	{engine.ErrPinned, "`volsnap unpin SET REASON` takes a pin back"},
 	{engine.ErrNoSet, "`volsnap list` shows the sets there are"},
+	{drill.ErrNoSet, "`volsnap list` shows the sets there are"},
+	{drill.ErrFailed, "docs/drill.md says what each check finds; older sets are drilled by --set"},
+	{drill.ErrLeftBy, "mend what this names; the next drill or run of the app tries again"},
 	{quiesce.ErrLimit, "all containers run again; see the log for what took long, or raise freeze.limit"},
 	{quiesce.ErrCheckpoint, "try it by hand: docker exec CONTAINER psql -U USER -d DATABASE -c CHECKPOINT (it needs a superuser, or pg_checkpoint)"},
 	{driver.ErrNoSpace, "free space on the pool; `volsnap prune --dry-run` shows what the policy lets go"},

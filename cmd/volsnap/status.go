@@ -47,6 +47,7 @@ type statusJSON struct {
 	Sets        int           `json:"sets"`
 	Faulty      int           `json:"faulty"`
 	LastRun     *report.Run   `json:"last_run"`
+	LastDrill   *report.Drill `json:"last_drill"`
 	Replicas    []replicaJSON `json:"replicas"`
 	Problems    []problemJSON `json:"problems"`
 }
@@ -80,8 +81,9 @@ func (p *program) status(c *cli.Context) ([]statusJSON, error) {
 			}})
 		}
 		replicas := h.replicas(app, &health, maxAge)
+		drilled := h.lastDrill(app.Name, &health)
 		s := newStatusJSON(health, last)
-		s.Replicas = replicas
+		s.Replicas, s.LastDrill = replicas, drilled
 		out = append(out, s)
 		return nil
 	})
@@ -115,9 +117,9 @@ func (p *program) printStatus(c *cli.Context, out []statusJSON) error {
 	}
 	rows := make([]table.Row, 0, len(out))
 	for _, s := range out {
-		rows = append(rows, table.Row{s.App, s.Level, s.Newest, s.age(), s.Sets, lastRun(s.LastRun), inWords(s.Replicas)})
+		rows = append(rows, table.Row{s.App, s.Level, s.Newest, s.age(), s.Sets, lastRun(s.LastRun), drillInWords(s.LastDrill, time.Now()), inWords(s.Replicas)})
 	}
-	if err := p.printTable(table.Row{"app", "level", "newest set", "age", "sets", "last run", "newest replicas"}, rows); err != nil {
+	if err := p.printTable(table.Row{"app", "level", "newest set", "age", "sets", "last run", "last drill", "newest replicas"}, rows); err != nil {
 		return err
 	}
 	for _, s := range out {
