@@ -52,6 +52,13 @@ func TestUnitsSayWhatTheyMust(t *testing.T) {
 		{"volsnap-thaw.service", "Service.ExecStart", "/usr/bin/volsnap thaw"},
 		{"volsnap-thaw.service", "Service.RuntimeDirectoryPreserve", "yes"},
 		{"volsnap-thaw.service", "Install.WantedBy", "multi-user.target"},
+		{"volsnap-drill@.service", "Service.Type", "oneshot"},
+		{"volsnap-drill@.service", "Service.ExecStart", "/usr/bin/volsnap drill %i"},
+		{"volsnap-drill@.service", "Service.RuntimeDirectoryPreserve", "yes"},
+		{"volsnap-drill@.service", "Service.StateDirectory", "volsnap"},
+		{"volsnap-drill@.timer", "Timer.Persistent", "yes"},
+		{"volsnap-drill@.timer", "Timer.OnCalendar", "Sun *-*-* 05:00:00"},
+		{"volsnap-drill@.timer", "Install.WantedBy", "timers.target"},
 		{"volsnap@.timer", "Timer.Persistent", "yes"},
 		{"volsnap@.timer", "Timer.RandomizedDelaySec", "30min"},
 		{"volsnap@.timer", "Install.WantedBy", "timers.target"},
@@ -73,7 +80,7 @@ func TestUnitsShareTheHostsMounts(t *testing.T) {
 		"InaccessiblePaths", "ExecPaths", "NoExecPaths", "BindPaths", "BindReadOnlyPaths", "TemporaryFileSystem",
 		"RootDirectory", "RootImage", "MountFlags", "DynamicUser", "MountAPIVFS", "PrivateUsers", "PrivateIPC",
 	}
-	for _, name := range []string{"volsnap@.service", "volsnap-thaw.service"} {
+	for _, name := range []string{"volsnap@.service", "volsnap-drill@.service", "volsnap-thaw.service"} {
 		for key := range readUnit(t, name) {
 			if slices.Contains(private, strings.TrimPrefix(key, "Service.")) {
 				t.Errorf("%s: %s", name, key)
@@ -97,7 +104,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob("systemd/volsnap*")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 5 {
 		t.Fatal(files, err)
 	}
 	for _, file := range files {
@@ -110,7 +117,7 @@ func TestVerify(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"volsnap@.service", "volsnap@.timer", "volsnap-thaw.service"} {
+	for _, name := range []string{"volsnap@.service", "volsnap@.timer", "volsnap-drill@.service", "volsnap-drill@.timer", "volsnap-thaw.service"} {
 		t.Run(name, func(t *testing.T) {
 			instance := strings.Replace(name, "@.", "@ccn-eu.", 1)
 			cmd := exec.Command(analyze, "verify", "--man=no", "--recursive-errors=one", filepath.Join(dir, instance))
