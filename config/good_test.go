@@ -41,6 +41,9 @@ var good = map[string]config.Config{
 			}},
 			Keep:      retention.Policy{Last: 2, Hourly: 24, Daily: 7, Weekly: 4, Monthly: 12, Within: 48 * time.Hour},
 			Replicate: []config.Replication{{Target: "backup"}, {Target: "usbdisk", SkipIntermediate: true}},
+			Drill: config.Drill{
+				Query: "SELECT item_hash FROM files", Volume: "pyaleph_pyaleph-ipfs", Content: "sample", Timeout: 10 * time.Minute,
+			},
 		}},
 		Targets: []config.Target{
 			{Name: "backup", SSH: "volsnap@backup.example.org", Identity: "/etc/volsnap/id_ed25519", Bandwidth: 50 << 20},
@@ -127,6 +130,11 @@ func TestGood(t *testing.T) {
 			got, err := config.Load(filepath.Join("testdata/good", name))
 			if err != nil {
 				t.Fatal(err)
+			}
+			for i, a := range want.Apps {
+				if a.Drill == (config.Drill{}) {
+					want.Apps[i].Drill = config.Drill{Content: "sample", Timeout: 10 * time.Minute}
+				}
 			}
 			if diff := cmp.Diff(&want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
