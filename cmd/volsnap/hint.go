@@ -5,8 +5,8 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/drill"
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/mounttree"
