@@ -57,7 +57,7 @@ func (s *inContainer) socketDir() string { return socketsAt }
 func (s *inContainer) create(ctx context.Context, argv []string) error {
 	t := s.trial
 	if t.journal.Container == "" {
-		t.journal.Container = "volsnap-drill-" + t.app.Name
+		t.journal.Container = "volsnap-drill-" + t.app.Name + "-" + t.journal.Token
 		if err := t.drill.write(t.journal); err != nil {
 			return err
 		}

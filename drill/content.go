@@ -147,7 +147,8 @@ func (t *trial) compare(ctx context.Context, v volume, files found) (bad, unfini
 // wasInFlight reports whether a file was last written to just before the set was taken.
 func (t *trial) wasInFlight(v volume, info fs.FileInfo) bool {
 	held := time.Duration(t.set.Manifest.PauseMS * float64(time.Millisecond))
-	return info.ModTime().After(v.member.Taken.Add(-held - inFlight))
+	at := info.ModTime()
+	return at.After(v.member.Taken.Add(-held-inFlight)) && at.Before(v.member.Taken.Add(inFlight))
 }
 
 // sameAsName reads a file.

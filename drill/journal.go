@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/fault"
 	"github.com/volsnap/volsnap/internal/state"
 )
@@ -41,7 +42,7 @@ type staged struct {
 const (
 	journalVersion = 1
 	journalLimit   = 1 << 20
-	label          = "io.volsnap.drill" // of containers; the value is the token
+	label          = docker.LabelDrill // of containers; the value is the token
 	cleanupLimit   = 2 * time.Minute
 	busyLimit      = 15 * time.Second
 )
@@ -87,6 +88,11 @@ func (d *Drill) recover(ctx context.Context, app string) error {
 	if err := d.remove(ctx, j); err != nil {
 		return err
 	}
+	if j.Container != "" { // Docker may have been about to make it when the drill was killed
+		if err := d.Docker.RemoveThrowaway(ctx, j.Container, label, j.Token); err != nil {
+			return err
+		}
+	}
 	zerolog.Ctx(ctx).Warn().Str("set", j.Set).Msg("removed what a killed drill had left")
 	return nil
 }
@@ -111,11 +117,7 @@ func (d *Drill) remove(ctx context.Context, j *journal) error {
 
 // discard ends what runs in a stage, and destroys it.
 func (d *Drill) discard(ctx context.Context, from string, s staged) error {
-	src, err := d.Open(from)
-	if err != nil {
-		return err
-	}
-	by, err := src.Stager(s.Kind)
+	by, err := d.stagerFor(from, s.Kind)
 	if err != nil {
 		return err
 	}
@@ -135,6 +137,19 @@ func (d *Drill) discard(ctx context.Context, from string, s staged) error {
 	}
 	fault.Point("after discard of a stage")
 	return d.removeDir(s.Dir)
+}
+
+// stagerFor is what made a stage. A target that is not configured any more is no reason to leave its stages: the host's driver knows
+// them too.
+func (d *Drill) stagerFor(from, kind string) (driver.Stager, error) {
+	src, err := d.Open(from)
+	if err != nil && from != "" {
+		src, err = d.Open("")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return src.Stager(kind)
 }
 
 // destroy tries again for a while when a stage is in use: the kernel takes down a server's namespaces a moment after its end, and what

@@ -204,6 +204,7 @@ type app struct {
 	name   string
 	dir    string
 	config string
+	user   string // of the configuration
 	drill  string // of the configuration
 	target string
 }
@@ -213,7 +214,7 @@ func newApp(t *testing.T, name string, plant func(t *testing.T, a *app)) *app {
 	t.Helper()
 	r := theRig(t)
 	dir := filepath.Join(r.pool.Dir, name)
-	a := &app{rig: r, name: name, dir: dir, config: filepath.Join(dir, "volsnap.yaml"), drill: "{query: SELECT path FROM files, volume: " + name + "-files}"}
+	a := &app{rig: r, name: name, dir: dir, config: filepath.Join(dir, "volsnap.yaml"), user: "app", drill: "{query: SELECT path FROM files, volume: " + name + "-files}"}
 	for _, dir := range []string{dir, filepath.Join(dir, "s")} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -255,10 +256,10 @@ apps:
       - volume: %[4]s-files
     freeze:
       steps:
-        - postgres: {container: %[4]s-db, user: app}
+        - postgres: {container: %[4]s-db, user: %[7]s}
         - pause: {}
     drill: %[5]s
-%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target)
+%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target, a.user)
 	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

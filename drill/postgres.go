@@ -1,9 +1,12 @@
 package drill
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +17,9 @@ import (
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/fault"
 )
+
+// oldest is the first major version that says in its lock file that it is ready.
+const oldest = 10
 
 // databases starts a server on each data directory, one after the other, and checks it.
 func (t *trial) databases(ctx context.Context) error {
@@ -47,6 +53,10 @@ func (t *trial) databases(ctx context.Context) error {
 
 // database checks one data directory. suffix tells the checks of several apart.
 func (t *trial) database(ctx context.Context, db database, suffix string) error {
+	if db.major < oldest {
+		t.fail("postgres"+suffix, "the data directory is of PostgreSQL %d: those before %d do not say when they are ready", db.major, oldest)
+		return nil
+	}
 	t.checkLog(db, "wal"+suffix)
 	said, err := openData(db)
 	if err != nil {
@@ -150,12 +160,7 @@ func (t *trial) await(ctx context.Context, s server, db database, ended <-chan s
 		return facts{}, err
 	}
 	var errs []error
-	tried := map[string]bool{}
-	for _, user := range []string{db.user, "postgres"} {
-		if tried[user] {
-			continue
-		}
-		tried[user] = true
+	for _, user := range candidates(db) {
 		rows, err := session{server: s}.rows(ctx, user, "template1", factsQuery)
 		if err == nil && (len(rows) != 1 || len(rows[0]) != 4) {
 			err = fmt.Errorf("it has no superuser who may log in: %q", rows)
@@ -168,6 +173,45 @@ func (t *trial) await(ctx context.Context, s server, db database, ended <-chan s
 		return facts{superuser: rows[0][0], lsn: rows[0][1], checksums: rows[0][2] == "on", version: version}, err
 	}
 	return facts{}, errors.Join(errs...)
+}
+
+// candidates are roles that may be superusers, each once: the one that is configured, the usual one, and whatever the catalogue of
+// roles holds. That is looked at as a file, since a server answers only whom it knows.
+func candidates(db database) []string {
+	all := []string{db.user, "postgres"}
+	if root, err := os.OpenRoot(db.dir); err == nil {
+		catalogue, err := root.ReadFile(roles)
+		if err == nil {
+			all = append(all, namesIn(catalogue)...)
+		}
+		_ = root.Close()
+	}
+	var once []string
+	for _, name := range all {
+		if !slices.Contains(once, name) && len(once) < mostCandidates {
+			once = append(once, name)
+		}
+	}
+	return once
+}
+
+const (
+	roles          = "global/1260" // pg_authid, unless it was rewritten
+	nameSize       = 64            // of PostgreSQL's type name, filled up with zeros
+	mostCandidates = 20
+)
+
+var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.$-]*$`)
+
+// namesIn are what may be names in the pages of a catalogue, but for PostgreSQL's own roles.
+func namesIn(pages []byte) (names []string) {
+	for at := 0; at+nameSize <= len(pages); at += 4 {
+		name, rest, _ := bytes.Cut(pages[at:at+nameSize], []byte{0})
+		if len(rest) > 0 && roleName.Match(name) && !bytes.HasPrefix(name, []byte("pg_")) && len(bytes.Trim(rest, "\x00")) == 0 {
+			names = append(names, string(name))
+		}
+	}
+	return names
 }
 
 // checkRecovery compares how far the log went with what the manifest says that had been written.

@@ -22,7 +22,7 @@ type Writer struct {
 
 // Writers are the running containers, paused and restarting ones among them, that can write to any of the paths, sorted
 // by name: those with a writable volume or bind mount that is such a path, lies inside it or holds it, under whatever
-// name. Mounts that the kernel would not let them reach after all are counted too.
+// name. Mounts that the kernel would not let them reach after all are counted too. A drill's are not among them: they write to clones.
 func Writers(ctx context.Context, d Docker, paths []string) ([]Writer, error) {
 	var writers []Writer
 	err := holders(ctx, d, paths, place.overlapsWritable, func(c docker.Container, writes []string) {
@@ -70,6 +70,9 @@ func holders(
 		watched = append(watched, locate(p, host))
 	}
 	for _, c := range containers {
+		if _, drill := c.Labels[docker.LabelDrill]; drill {
+			continue
+		}
 		var its []string
 		has := heldBy(c, volumes, host)
 		for i, w := range watched {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/testhost"
 	"github.com/volsnap/volsnap/inventory"
 )
@@ -43,6 +44,7 @@ func TestWriters(t *testing.T) {
 	h.Docker(t, "pause", "j-paused")
 	run("x-readonly", "-v", data+":/d:ro", "-v", "vol:/v:ro", "-v", "bound:/b:ro")
 	run("x-near", "-v", near+":/d", "--tmpfs", data)
+	run("x-drill", "-v", data+":/d", "--label", docker.LabelDrill+"=token")
 	run("x-stopped", "-v", data+":/d")
 	h.Docker(t, "stop", "x-stopped")
 	h.Run(t, "k-restarting", testhost.RunOptions{Flags: []string{"-v", "vol:/d", "--restart", "always"}, Command: []string{"/usr/bin/busybox", "false"}})

@@ -148,6 +148,7 @@ func TestEvents(t *testing.T) {
 	h.Docker(t, "restart", "one")
 	h.Docker(t, "pause", "one")
 	h.Docker(t, "kill", "one") // SIGKILL: nothing of it runs any more
+	h.Run(t, "drill", testhost.RunOptions{Flags: []string{"--label", docker.LabelDrill + "=token"}})
 	until := time.Now()
 	h.Run(t, "after", testhost.RunOptions{})
 	got, err := h.Events(within(t, 5*time.Second), since, until)

@@ -25,7 +25,7 @@ func (e Event) Starts() bool {
 
 // Events are those between two moments, oldest first; until may not lie ahead, so it returns at once. The engine keeps its
 // last 256 events of any kind and forgets them when it restarts: what is told happened, but what is not told may have
-// happened too. Compare StartedAt where that matters.
+// happened too. Compare StartedAt where that matters. Those of a drill's containers (LabelDrill) are left out.
 func (c *Client) Events(ctx context.Context, since, until time.Time) ([]Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the goroutine that reads the answer
@@ -40,6 +40,9 @@ func (c *Client) Events(ctx context.Context, since, until time.Time) ([]Event, e
 	for {
 		select {
 		case m := <-messages:
+			if _, drill := m.Actor.Attributes[LabelDrill]; drill { // the attributes are the labels, too
+				continue
+			}
 			if m.Action == events.ActionKill && m.Actor.Attributes["signal"] == "9" {
 				continue
 			}

@@ -18,6 +18,9 @@ import (
 // ErrForeign is what a container of somebody else is: it has the name of a throw-away one, and not its label.
 var ErrForeign = errors.New("not made by volsnap")
 
+// LabelDrill is the label of a drill's containers. What they can write to is a clone, or in memory: no run waits for them.
+const LabelDrill = "io.volsnap.drill"
+
 // Throwaway is a container that is made for one purpose and then removed. It has no network and no capabilities, is never
 // restarted, gains no rights, and is the first to go when memory runs out. Its processor share is a small one.
 type Throwaway struct {
