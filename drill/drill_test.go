@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -23,6 +24,9 @@ func TestSoundSet(t *testing.T) {
 	t.Logf("ready after %.0f ms, all of it took %.0f ms", r.ReadyMS, r.TookMS)
 	if r.Set != set || !r.OK || r.ReadyMS <= 0 || r.From != "" {
 		t.Errorf("%+v", r)
+	}
+	if d := check(r, "postgres").Detail; !strings.Contains(d, "postmaster.pid") {
+		t.Errorf("the stale lock is not reported: %q", d)
 	}
 	var names []string
 	for _, c := range r.Checks {

@@ -166,8 +166,8 @@ func inVolume(m docker.Mount, v volume) (at string, ok bool) {
 	if !filepath.IsAbs(v.member.Volume) || m.Source == "" {
 		return "", false
 	}
-	for _, top := range []string{v.member.Volume, real(v.member.Volume)} {
-		if rel, below := mountinfo.Below(top, real(m.Source)); below {
+	for _, top := range []string{v.member.Volume, plain(v.member.Volume)} {
+		if rel, below := mountinfo.Below(top, plain(m.Source)); below {
 			at, err := plainPath(v.at, rel)
 			return at, err == nil
 		}
@@ -175,8 +175,8 @@ func inVolume(m docker.Mount, v volume) (at string, ok bool) {
 	return "", false
 }
 
-// real is a path without symbolic links, as far as that can be known: the app may be gone from this host.
-func real(path string) string {
+// plain is a path without symbolic links, as far as that can be known: the app may be gone from this host.
+func plain(path string) string {
 	if whole, err := filepath.EvalSymlinks(path); err == nil {
 		return whole
 	}

@@ -38,7 +38,7 @@ const (
 
 var (
 	shared rig
-	setUp  = sync.OnceValue(func() error { return shared.begin() })
+	setUp  = sync.OnceValue(shared.begin)
 )
 
 func TestMain(m *testing.M) {
@@ -71,7 +71,7 @@ func (r *rig) begin() error {
 	if r.Engine, err = testhost.NewEngine(pool.DockerRoot()); err != nil {
 		return err
 	}
-	r.closes = append(r.closes, r.Engine.Close)
+	r.closes = append(r.closes, r.Close)
 	r.bin = filepath.Join(pool.Dir, "volsnap")
 	if err := testhost.Build(context.Background(), r.bin, testhost.ProgramVolsnap, testhost.TagFault); err != nil {
 		return err
@@ -239,7 +239,8 @@ func newApp(t *testing.T, name string, plant func(t *testing.T, a *app)) *app {
 	return a
 }
 
-func (a *app) pg(rel string) string    { return filepath.Join(a.volume(a.name+"-pg"), "_data", rel) }
+func (a *app) pg(rel string) string { return filepath.Join(a.volume(a.name+"-pg"), "_data", rel) }
+
 func (a *app) files(rel string) string { return filepath.Join(a.volume(a.name+"-files"), "_data", rel) }
 func (a *app) state() string           { return filepath.Join(a.dir, "state") }
 
@@ -265,14 +266,21 @@ apps:
 	}
 }
 
-// volsnap runs the program.
-func (a *app) volsnap(t *testing.T, fault string, args ...string) (stdout, stderr string, exit int) {
+// command is the program, to be started. It does the fault, if there is one.
+func (a *app) command(t *testing.T, fault string, args ...string) *exec.Cmd {
 	t.Helper()
 	a.configure(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute*testhost.Slow())
-	defer cancel()
-	cmd := exec.CommandContext(ctx, a.bin, append([]string{"--config", a.config, "--log-format", "json"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), a.bin, append([]string{"--config", a.config, "--log-format", "json"}, args...)...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+a.Host, "VOLSNAP_FAULT="+fault, "VOLSNAP_FAULT_LOG="+filepath.Join(a.dir, "points"))
+	return cmd
+}
+
+// volsnap runs it to its end.
+func (a *app) volsnap(t *testing.T, fault string, args ...string) (stdout, stderr string, exit int) {
+	t.Helper()
+	cmd := a.command(t, fault, args...)
+	enough := time.AfterFunc(2*time.Minute*testhost.Slow(), func() { _ = cmd.Process.Kill() })
+	defer enough.Stop()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -63,13 +63,12 @@ func (t *trial) database(ctx context.Context, db database, suffix string) error 
 		return err
 	}
 	t.drill.stage("starting PostgreSQL on " + db.volume.member.Volume)
-	s, ended, err := t.start(ctx, db)
+	s, facts, err := t.up(ctx, db)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if ctx.Err() == nil {
+			t.fail("postgres"+suffix, "%s", strings.Join(append(said, err.Error()), "; "))
 		}
-		t.fail("postgres"+suffix, "%v", err)
-		return nil
+		return ctx.Err()
 	}
 	stopped := false
 	defer func() {
@@ -77,14 +76,6 @@ func (t *trial) database(ctx context.Context, db database, suffix string) error 
 			_ = s.stop(context.WithoutCancel(ctx)) // whatever it is, it is removed
 		}
 	}()
-	facts, err := t.await(ctx, s, db, ended)
-	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		t.fail("postgres"+suffix, "%s: %v: %s", s.where(), err, strings.Join(append(said, lastWords(s.log(ctx))), "; "))
-		return nil
-	}
 	ready := t.drill.Now().Sub(t.began)
 	fault.Point("after PostgreSQL was ready")
 	t.report.ReadyMS = max(t.report.ReadyMS, ms(ready))
@@ -115,6 +106,29 @@ func (t *trial) asked(db database) bool {
 	return slices.ContainsFunc(t.app.Postgres, func(p Postgres) bool {
 		return db.like == nil || p.Database == db.database || t.app.Database == db.database
 	})
+}
+
+// otherVersion is what a server says that is of another major version than its data directory: the app was upgraded since.
+const otherVersion = "database files are incompatible with server"
+
+// up starts a server and waits until it answers.
+func (t *trial) up(ctx context.Context, db database) (server, facts, error) {
+	s, ended, err := t.start(ctx, db)
+	if err != nil {
+		return nil, facts{}, err
+	}
+	f, err := t.await(ctx, s, db, ended)
+	if err == nil {
+		return s, f, nil
+	}
+	log := s.log(ctx)
+	_ = s.stop(context.WithoutCancel(ctx)) // whatever it is, it is removed
+	if ctx.Err() == nil && db.like != nil && strings.Contains(log, otherVersion) {
+		zerolog.Ctx(ctx).Warn().Str("container", db.like.Name).Msgf("its image is not of PostgreSQL %d: this host's programs will do", db.major)
+		db.like = nil
+		return t.up(ctx, db)
+	}
+	return nil, facts{}, fmt.Errorf("%s: %w: %s", s.where(), err, lastWords(log))
 }
 
 // start starts a server in a container like the app's, or where that cannot be, by this host's programs.

@@ -42,6 +42,7 @@ type volume struct {
 func (t *trial) pass(name, format string, args ...any) {
 	t.note(name, true, fmt.Sprintf(format, args...))
 }
+
 func (t *trial) fail(name, format string, args ...any) {
 	t.note(name, false, fmt.Sprintf(format, args...))
 }

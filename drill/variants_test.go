@@ -71,6 +71,23 @@ func TestImageIsGone(t *testing.T) {
 	a.clean(t)
 }
 
+// Where the app has a newer major version by now, this host's programs of the old one do it.
+func TestUpgradedSince(t *testing.T) {
+	a := newApp(t, "upgraded", nil)
+	dir := a.few(t)
+	text := "#!/bin/sh\necho 'FATAL:  database files are incompatible with server' >&2\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "postgres"), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	a.again(t, testhost.ImageName, dir+":/usr/bin", "postgres")
+	a.snapshot(t)
+	r, _ := a.drills(t)
+	if !r.OK || !strings.Contains(check(r, "postgres").Detail, "by this host's programs") {
+		t.Errorf("%+v", r.Checks)
+	}
+	a.clean(t)
+}
+
 // A standby is recovered as a server of its own, and an archive is not asked.
 func TestStandby(t *testing.T) {
 	for _, signal := range []string{"standby.signal", "recovery.signal"} {
