@@ -42,106 +42,150 @@ func (t *trial) contents(ctx context.Context) error {
 	return nil
 }
 
-// found are files of a volume that are named for their content.
-type found struct {
-	count int      // all of them
-	paths []string // those to be read
-}
-
 func (t *trial) content(ctx context.Context, v volume) error {
 	name := "content " + v.member.Volume
 	if info, err := os.Stat(v.at); err == nil && !info.IsDir() {
 		return nil // a single file
 	}
-	files, err := look(ctx, v.at, t.app.Content == Full)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		t.fail(name, "%v", err)
-		return nil
-	}
-	if files.count == 0 {
-		return nil
-	}
-	bad, unfinished, detail, err := t.compare(ctx, v, files)
+	c := &comparison{trial: t, volume: v}
+	err := c.make(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
 		t.fail(name, "%v", err)
-	case len(bad) > 0:
-		t.fail(name, "%d files hold something else than their names say, such as %s; %s", len(bad), bad[0], detail)
+	case c.count == 0:
+	case c.bad.count > 0:
+		t.fail(name, "%s hold something else than their names say; %s", c.bad, c)
+	case c.unfinished.count > 0:
+		t.pass(name, "%s; %s were being written when the set was taken", c, c.unfinished)
 	default:
-		if len(unfinished) > 0 {
-			detail += fmt.Sprintf("; %d were being written when the set was taken, such as %s", len(unfinished), unfinished[0])
-		}
-		t.pass(name, "%s", detail)
+		t.pass(name, "%s", c)
 	}
 	return nil
 }
 
-// look lists the files, all of them or a random sample (Vitter's algorithm R). Data directories of PostgreSQL have none.
-func look(ctx context.Context, top string, all bool) (f found, err error) {
-	err = filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		if e.IsDir() && isData(path) {
-			return fs.SkipDir
-		}
-		if !e.Type().IsRegular() || !contentName.MatchString(e.Name()) {
-			return nil
-		}
-		rel, err := filepath.Rel(top, path)
-		if err != nil {
-			return err
-		}
-		f.count++
-		if all || len(f.paths) < sampleFiles {
-			f.paths = append(f.paths, rel)
-		} else if i := rand.IntN(f.count); i < sampleFiles {
-			f.paths[i] = rel
+// comparison is of the files of a volume that are named for their content. There may be many millions of them in one directory: it holds
+// no more of their names than it reads files.
+type comparison struct {
+	trial  *trial
+	volume volume
+	root   *os.Root
+
+	count, read     int // of files
+	bytes           int64
+	bad, unfinished such
+}
+
+// such are files, of which one is named.
+type such struct {
+	count int
+	name  string
+}
+
+func (s *such) add(name string) {
+	s.count++
+	s.name = name
+}
+
+func (s such) String() string { return fmt.Sprintf("%d files (such as %s)", s.count, s.name) }
+
+func (c *comparison) String() string {
+	return fmt.Sprintf("%d of %d files with %d bytes were read", c.read, c.count, c.bytes)
+}
+
+// make reads all files, or a random sample of them (Vitter's algorithm R).
+func (c *comparison) make(ctx context.Context) error {
+	var err error
+	if c.root, err = os.OpenRoot(c.volume.at); err != nil {
+		return err
+	}
+	defer func() { _ = c.root.Close() }()
+	if c.trial.app.Content == Full {
+		return c.walk(ctx, ".", func(path string) error { return c.compare(ctx, path) })
+	}
+	var sample []string
+	err = c.walk(ctx, ".", func(path string) error {
+		if len(sample) < sampleFiles {
+			sample = append(sample, path)
+		} else if i := rand.IntN(c.count); i < sampleFiles {
+			sample[i] = path
 		}
 		return nil
 	})
-	rand.Shuffle(len(f.paths), func(i, j int) { f.paths[i], f.paths[j] = f.paths[j], f.paths[i] })
-	return f, err
-}
-
-func isData(dir string) bool {
-	_, err := os.Lstat(filepath.Join(dir, "global", "pg_control"))
-	return err == nil
-}
-
-// compare reads files. Those that differ, and were written to in the very moment in which the set was taken, are unfinished unless
-// a row names them: who writes a file under its final name leaves such a one whenever it is held.
-func (t *trial) compare(ctx context.Context, v volume, files found) (bad, unfinished []string, detail string, err error) {
-	root, err := os.OpenRoot(v.at)
-	if err != nil {
-		return nil, nil, "", err
+	rand.Shuffle(len(sample), func(i, j int) { sample[i], sample[j] = sample[j], sample[i] })
+	for i := 0; i < len(sample) && err == nil && c.bytes < sampleBytes; i++ {
+		err = c.compare(ctx, sample[i])
 	}
-	defer func() { _ = root.Close() }()
-	read, bytes := 0, int64(0)
-	for _, path := range files.paths {
-		if t.app.Content != Full && bytes >= sampleBytes {
-			break
-		}
-		ok, info, err := sameAsName(ctx, root, path)
-		if err != nil {
-			return nil, nil, "", err
-		}
-		read++
-		bytes += info.Size()
+	return err
+}
+
+// walk visits the files below a directory. Data directories of PostgreSQL have none.
+func (c *comparison) walk(ctx context.Context, dir string, visit func(path string) error) error {
+	if _, err := c.root.Lstat(filepath.Join(dir, "global/pg_control")); err == nil {
+		return nil
+	}
+	var below []string
+	err := c.entries(ctx, dir, func(e fs.DirEntry) error {
+		path := filepath.Join(dir, e.Name())
 		switch {
-		case ok:
-		case t.wasInFlight(v, info) && !t.named[v.member.Volume+"\x00"+path]:
-			unfinished = append(unfinished, path)
-		default:
-			bad = append(bad, path)
+		case e.IsDir():
+			below = append(below, path)
+		case e.Type().IsRegular() && contentName.MatchString(e.Name()):
+			c.count++
+			return visit(path)
+		}
+		return nil
+	})
+	for _, path := range below {
+		if err == nil {
+			err = c.walk(ctx, path, visit)
 		}
 	}
-	return bad, unfinished, fmt.Sprintf("%d of %d files with %d bytes were read", read, files.count, bytes), nil
+	return err
+}
+
+// entries are those of a directory, a few at a time.
+func (c *comparison) entries(ctx context.Context, dir string, each func(fs.DirEntry) error) error {
+	const few = 1024
+	f, err := c.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	for {
+		found, err := f.ReadDir(few)
+		for _, e := range found {
+			if err := each(e); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+}
+
+// compare reads a file. One that differs, and was written to in the very moment in which the set was taken, is unfinished unless
+// a row names it: who writes a file under its final name leaves such a one whenever it is held.
+func (c *comparison) compare(ctx context.Context, path string) error {
+	ok, info, err := sameAsName(ctx, c.root, path)
+	if err != nil {
+		return err
+	}
+	c.read++
+	c.bytes += info.Size()
+	switch {
+	case ok:
+	case c.trial.wasInFlight(c.volume, info) && !c.trial.named[c.volume.member.Volume+"\x00"+path]:
+		c.unfinished.add(path)
+	default:
+		c.bad.add(path)
+	}
+	return nil
 }
 
 // wasInFlight reports whether a file was last written to just before the set was taken.

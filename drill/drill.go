@@ -138,7 +138,7 @@ func (d *Drill) Run(ctx context.Context, app App, req Request) (r report.Drill, 
 	}
 	t.report.TookMS = ms(d.Now().Sub(t.began))
 	t.report.OK = len(t.report.Failed()) == 0
-	err = errors.Join(d.record(ctx, src, t.report))
+	err = d.record(ctx, src, t.report)
 	if !t.report.OK {
 		err = errors.Join(fmt.Errorf("%s: %w: %v", set.ID, ErrFailed, t.report.Failed()), err)
 	}
@@ -171,6 +171,10 @@ func (d *Drill) record(ctx context.Context, src Source, r report.Drill) error {
 	}
 	var errs []error
 	for _, s := range stores {
+		if err := s.SweepSet(driver.SetID(r.Set)); err != nil { // of a drill that was killed just here
+			errs = append(errs, err)
+			continue
+		}
 		known, err := s.AddDrill(driver.SetID(r.Set), verdict)
 		if err != nil {
 			zerolog.Ctx(ctx).Warn().Err(err).Msg("could not add the verdict to the set's manifest")

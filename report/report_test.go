@@ -22,6 +22,10 @@ func TestMetrics(t *testing.T) {
 			TookMS: 1500, PauseMS: 41.5, Sets: 7, Newest: "ccn-20261121T020000.123Z", Removed: []string{"ccn-20261101T020000.000Z"},
 		},
 	}
+	drills := []report.Drill{
+		{App: "web", Started: time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC), Checks: []report.DrillCheck{{Name: "set"}}},
+		{App: "ccn", OK: true, ReadyMS: 1250, Started: time.Date(2026, 11, 22, 6, 0, 0, 0, time.UTC)},
+	}
 	want := `# HELP volsnap_last_run_success Whether the last run did all that it should (1) or not (0).
 # TYPE volsnap_last_run_success gauge
 volsnap_last_run_success{app="ccn"} 1
@@ -49,8 +53,19 @@ volsnap_sets{app="web"} 2
 # TYPE volsnap_removed_sets gauge
 volsnap_removed_sets{app="ccn"} 1
 volsnap_removed_sets{app="web"} 0
+# HELP volsnap_drill_ok Whether the last drill passed (1) or not (0).
+# TYPE volsnap_drill_ok gauge
+volsnap_drill_ok{app="ccn"} 1
+volsnap_drill_ok{app="web"} 0
+# HELP volsnap_drill_timestamp_seconds When the last drill began.
+# TYPE volsnap_drill_timestamp_seconds gauge
+volsnap_drill_timestamp_seconds{app="ccn"} 1795327200
+volsnap_drill_timestamp_seconds{app="web"} 1795323600
+# HELP volsnap_drill_ready_seconds How long the last drill took until PostgreSQL accepted connections.
+# TYPE volsnap_drill_ready_seconds gauge
+volsnap_drill_ready_seconds{app="ccn"} 1.25
 `
-	if diff := cmp.Diff(want, report.Metrics(runs, nil)); diff != "" {
+	if diff := cmp.Diff(want, report.Metrics(runs, drills)); diff != "" {
 		t.Fatalf("metrics (-want +got):\n%s", diff)
 	}
 }
@@ -77,6 +92,38 @@ func TestSaveAndLoad(t *testing.T) {
 		}
 		if r, err := report.Load(dir, "ccn"); r != nil || err != nil {
 			t.Errorf("damaged %q: %v, %v", damaged, r, err)
+		}
+	}
+}
+
+func TestSaveAndLoadDrill(t *testing.T) {
+	dir := t.TempDir()
+	if d, err := report.LoadDrill(dir, "ccn"); d != nil || err != nil {
+		t.Fatalf("before the first drill: %v, %v", d, err)
+	}
+	want := report.Drill{
+		App: "ccn", Set: "ccn-20261121T020000.123Z", From: "disk", Started: time.Now().UTC().Round(0),
+		Checks: []report.DrillCheck{{Name: "set", OK: true}, {Name: "wal", Detail: "a gap"}},
+	}
+	if err := report.SaveDrill(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := report.LoadDrill(dir, "ccn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"wal"}, got.Failed()); diff != "" {
+		t.Error(diff)
+	}
+	for _, damaged := range []string{"", "{", `{"app":"other"}`} {
+		if err := os.WriteFile(filepath.Join(dir, "last-drill", "ccn.json"), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := report.LoadDrill(dir, "ccn"); d != nil || err != nil {
+			t.Errorf("damaged %q: %v, %v", damaged, d, err)
 		}
 	}
 }

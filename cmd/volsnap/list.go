@@ -173,6 +173,9 @@ func (p *program) printManifest(m *snapset.Manifest) error {
 	for _, cp := range m.Checkpoints {
 		lines = append(lines, "  checkpoint   "+text(cp.Container+" at "+cp.LSN)+" in "+ms(cp.TookMS))
 	}
+	for _, d := range m.Drills {
+		lines = append(lines, "  drill        "+text(verdict(d)))
+	}
 	if err := p.printf("%s\n", strings.Join(lines, "\n")); err != nil {
 		return err
 	}
@@ -185,4 +188,20 @@ func (p *program) printManifest(m *snapset.Manifest) error {
 		rows = append(rows, table.Row{v.Volume, v.Snapshot, v.Path, v.GUID, order})
 	}
 	return p.printTable(table.Row{"volume", "snapshot", "path in it", "guid", "not older than"}, rows)
+}
+
+// verdict is how a drill of the set ended.
+func verdict(d snapset.Drill) string {
+	said := "passed"
+	if !d.OK {
+		said = "FAILED: " + strings.Join(d.Failed, ", ")
+	}
+	said += " " + d.Time.Local().Format(time.DateTime)
+	if d.From != "" {
+		said += ", the replica at " + d.From
+	}
+	if d.ReadyMS > 0 {
+		said += ", PostgreSQL was ready after " + ms(d.ReadyMS)
+	}
+	return said
 }

@@ -74,6 +74,7 @@ func ReplaceFile(path string, data []byte, mode os.FileMode) (err error) {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("replace %s: %w", path, err)
 	}
+	fault.Point("before rename of a state file")
 	if err := unix.Renameat2(unix.AT_FDCWD, f.Name(), unix.AT_FDCWD, path, unix.RENAME_EXCHANGE); err != nil {
 		return &os.LinkError{Op: "renameat2", Old: f.Name(), New: path, Err: err}
 	}

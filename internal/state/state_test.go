@@ -42,6 +42,29 @@ func TestWriteFileReplacesAndReadsBack(t *testing.T) {
 	}
 }
 
+// A file that is gone stays away, and one that is there is replaced without a trace.
+func TestReplaceFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a file")
+	if err := state.ReplaceFile(path, []byte("new"), 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("where there is none: %v", err)
+	}
+	if err := state.WriteFile(path, []byte("old, and longer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.ReplaceFile(path, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := state.ReadFile(path, 100); err != nil || string(got) != "new" {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+		t.Fatalf("directory holds %v, %v; want the file alone", left, err)
+	}
+	if err := state.ReplaceFile(filepath.Join(filepath.Dir(path), "none", "a"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("without a directory: %v", err)
+	}
+}
+
 func TestReadFileRefuses(t *testing.T) {
 	dir := t.TempDir()
 	big := filepath.Join(dir, "big")
