@@ -25,6 +25,7 @@ type database struct {
 	uid, gid int // of its owner
 
 	like           *docker.Container // the container that uses it in the app; nil: none is known
+	named          bool              // the configuration names that container
 	user, database string            // as configured, or as the container's environment says
 }
 
@@ -112,7 +113,7 @@ func (t *trial) assignOne(db *database, all []docker.Container) {
 	step := Postgres{}
 	for _, s := range t.app.Postgres {
 		if c, err := inventory.Pick(all, t.app.Project, s.Container); err == nil && mountOf(c, db.volume, db.dir) != nil {
-			db.like, step = &c, s
+			db.like, db.named, step = &c, true, s
 		}
 	}
 	if db.like == nil {

@@ -30,7 +30,9 @@ type trial struct {
 	journal *journal
 	stagers []driver.Stager // of the members of the set, in their order
 	volumes []volume
-	named   map[string]bool // files that a row names and that were last written to just before, by volume and path
+
+	prepared time.Duration   // from the beginning until the first server was about to be started
+	named    map[string]bool // files that a row names and that were last written to just before, by volume and path
 }
 
 // volume is a volume of the set, as it lies in its clone.

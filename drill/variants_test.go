@@ -88,6 +88,30 @@ func TestUpgradedSince(t *testing.T) {
 	a.clean(t)
 }
 
+// A set may hold several servers, and a data directory need not be the top of a volume.
+func TestTwoServers(t *testing.T) {
+	a := newApp(t, "two", func(t *testing.T, a *app) {
+		if err := run("cp", "-a", "--reflink=always", filepath.Dir(a.pg("PG_VERSION")), a.files("second")); err != nil {
+			t.Fatal(err)
+		}
+		remove(t, a.files("second/global/pg_filenode.map"))
+	})
+	if err := os.Chmod(a.files("second"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a.snapshot(t)
+	r, exit := a.drills(t)
+	if !check(r, "postgres two-pg").OK || !check(r, "checksums two-pg").OK || !check(r, "rows").OK || check(r, "pg_amcheck two-files").OK || exit != 1 {
+		t.Errorf("%+v", r.Checks)
+	}
+	for _, name := range r.Failed() {
+		if !strings.HasSuffix(name, "two-files") {
+			t.Errorf("%s failed: %s", name, check(r, name).Detail)
+		}
+	}
+	a.clean(t)
+}
+
 // A standby is recovered as a server of its own, and an archive is not asked.
 func TestStandby(t *testing.T) {
 	for _, signal := range []string{"standby.signal", "recovery.signal"} {
