@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -146,7 +147,7 @@ func (r realm) swap(ctx context.Context, ds, stage driver.Dataset, guid string) 
 	if at.readOnly || aside.readOnly {
 		return fmt.Errorf("one of them is read-only: %w", driver.ErrForeign)
 	}
-	if err := notMounted(ds.Name); err != nil {
+	if err := awaitUnmounted(ctx, ds.Name); err != nil {
 		return err
 	}
 	dirs, err := sideBySide(filepath.Dir(ds.Name), filepath.Dir(stage.Name))
@@ -246,6 +247,28 @@ func notMounted(ds string) error {
 		return fmt.Errorf("%s, or a directory in it, is mounted by itself: %w", ds, driver.ErrBusy)
 	}
 	return nil
+}
+
+// unmountLimit is how long the kernel may take to give up the mounts of a namespace whose last process has ended.
+const unmountLimit = 5 * time.Second
+
+// awaitUnmounted is notMounted, but waits for mounts that are about to go, such as those of a container that has just ended.
+func awaitUnmounted(ctx context.Context, ds string) error {
+	ctx, cancel := context.WithTimeout(ctx, unmountLimit)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := notMounted(ds)
+		if !errors.Is(err, driver.ErrBusy) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 // alone is another mount of what is mounted at a point, without what is mounted below it. It is nowhere in the tree of directories, and gone
@@ -356,7 +379,7 @@ func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snaps
 			return err
 		}
 	}
-	if err := notMounted(st.Dataset.Name); err != nil {
+	if err := awaitUnmounted(ctx, st.Dataset.Name); err != nil {
 		return err
 	}
 	return errors.Join(classify(destroySubvol(key, info.id)), commit(key))
