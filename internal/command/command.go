@@ -4,12 +4,13 @@
 // # What holds for each program
 //
 // No shell is involved: the arguments reach the program as they are, whatever they contain. It runs under LC_ALL=C, so
-// that its messages can be matched. A failure is an *Error with the arguments, the exit status and what it wrote to stderr.
+// that its messages can be matched, unless it is in the foreground. A failure is an *Error with the arguments, the exit status
+// and what it wrote to stderr.
 //
-// # Two ways to start
+// # Three ways to start
 //
 // Run waits, and ends the program with everything that it started when the context ends. Detached is for the one process
-// that has to outlive us, the dead-man of package quiesce.
+// that has to outlive us, the dead-man of package quiesce. Foreground is for a program of the operator's, which has the terminal.
 package command
 
 import (
@@ -44,7 +45,7 @@ const Grace = 2 * time.Second
 // Cmd says what to run.
 type Cmd struct {
 	Argv   []string  // the program, by name or path, and its arguments; never empty
-	Env    []string  // NAME=VALUE, in addition to our own environment; LC_ALL is always C
+	Env    []string  // NAME=VALUE, in addition to our own environment; LC_ALL is always C, but in the Foreground
 	Dir    string    // working directory; empty: ours, or "/" for Detached, which must not keep a mount busy
 	Stdin  io.Reader // nil: /dev/null
 	Stdout io.Writer // nil: Output.Stdout, or /dev/null for Detached
