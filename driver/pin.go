@@ -3,7 +3,9 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -47,3 +49,24 @@ func Undo(of SetID) string { return undoPrefix + string(of) }
 
 // IsUndo reports whether a pin is one of Undo.
 func IsUndo(pin string) bool { return strings.HasPrefix(pin, undoPrefix) }
+
+// guardPrefix begins the pins that Guard makes.
+const guardPrefix = "guard until "
+
+// Guard is the pin that keeps what was taken before a command, until a time, which counts by the second. From then on it keeps nothing.
+func Guard(until time.Time) string { return guardPrefix + until.UTC().Format(time.RFC3339) }
+
+// GuardUntil is the time of a pin of Guard. What merely looks like one is none, and keeps its set for ever.
+func GuardUntil(pin string) (until time.Time, ok bool) {
+	at, is := strings.CutPrefix(pin, guardPrefix)
+	if !is {
+		return time.Time{}, false
+	}
+	until, err := time.Parse(time.RFC3339, at)
+	return until, err == nil && Guard(until) == pin
+}
+
+// OwnPin reports whether a reason begins like those that volsnap itself gives, which are not an operator's to give.
+func OwnPin(reason string) bool {
+	return slices.ContainsFunc([]string{basePrefix, undoPrefix, guardPrefix}, func(own string) bool { return strings.HasPrefix(reason, own) })
+}
