@@ -89,6 +89,7 @@ type Docker interface {
 	restore.Docker
 	restore.DockerVolumes
 	DataRoot(ctx context.Context) (string, error)
+	Image(ctx context.Context, name string) (docker.Image, error)
 	Events(ctx context.Context, since, until time.Time) ([]docker.Event, error)
 }
 

@@ -106,6 +106,7 @@ func (t *taking) manifest(what snapset.Taking, opt TakeOptions) (*snapset.Manife
 	m := &snapset.Manifest{
 		ID: t.id, App: t.plan.App.Name, Label: opt.Label, Created: t.id.Time(), Complete: true, Consistency: what.Class(),
 		Pins: []string{}, Bases: []string{}, PauseMS: milliseconds(t.pause.Took()), Containers: []snapset.ContainerPause{}, Checkpoints: []snapset.Checkpoint{},
+		Guard: opt.guard,
 	}
 	for _, c := range t.pause.Containers {
 		m.Containers = append(m.Containers, snapset.ContainerPause{Name: c.Name, Step: string(c.Kind), PausedMS: milliseconds(c.End.Sub(c.Start))})

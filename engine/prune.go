@@ -65,9 +65,11 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	doubtful := unrecorded(sets)
 	counted := slices.DeleteFunc(slices.Clone(sets), func(s snapset.Set) bool { return !s.Complete || doubtful[s.ID] })
 	last := lastOf(counted)
+	now := e.Now()
 	for _, s := range counted {
 		byID[string(s.ID)] = s
 		it := itemOf(s)
+		it.Pins = lasting(it.Pins, now)
 		for _, m := range last[s.ID] {
 			it.Uses = append(it.Uses, fmt.Sprintf("last of %s on %s", m.Volume, datasetOf(m)))
 		}
@@ -77,7 +79,7 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	for _, v := range app.Keep.Apply(items, e.Zone) {
 		p.Verdicts = append(p.Verdicts, Verdict{Set: byID[v.Item.ID], Keep: v.Keep, Reasons: v.Reasons})
 	}
-	p.Refused = e.careful(p, unusual)
+	p.Refused = careful(p, now, unusual)
 	for _, s := range sets {
 		if doubtful[s.ID] {
 			p.Verdicts = append(p.Verdicts, Verdict{Set: s, Keep: true, Reasons: []string{"its manifest is missing: not counted"}})
@@ -115,13 +117,13 @@ func unrecorded(sets []snapset.Set) map[driver.SetID]bool {
 }
 
 // careful says why a plan should not be carried out.
-func (e *Engine) careful(p PrunePlan, unusual bool) string {
+func careful(p PrunePlan, now time.Time, unusual bool) string {
 	gone := len(p.Removals())
 	if gone == 0 {
 		return ""
 	}
 	newest := p.Verdicts[0].Set.ID.Time()
-	if now := e.Now(); now.Add(clockSlack).Before(newest) {
+	if now.Add(clockSlack).Before(newest) {
 		return fmt.Sprintf("the clock says %s, but the newest set, %s, is of %s", now.UTC().Format(time.RFC3339), p.Verdicts[0].Set.ID, newest.Format(time.RFC3339))
 	}
 	if !unusual && gone > usualRemoval && 2*gone > len(p.Verdicts) {
@@ -157,7 +159,7 @@ func (e *Engine) prune(ctx context.Context, app App, unusual bool) (removed []sn
 		}
 		e.stage(fmt.Sprintf("pruning %s: %d of %d sets", app.Name, len(removed), len(removed)+len(gone)))
 		batch := gone[:min(destroyBatch, len(gone))]
-		done, err := e.destroyEach(ctx, batch)
+		done, err := e.destroyEach(ctx, batch, e.Now())
 		removed, gone = append(removed, done...), gone[len(batch):]
 		errs = append(errs, err)
 	}
@@ -171,12 +173,19 @@ func (e *Engine) prune(ctx context.Context, app App, unusual bool) (removed []sn
 }
 
 // destroyEach destroys a batch at once, and when that is refused, one set after the other: a set that is in use keeps
-// no other from going.
-func (e *Engine) destroyEach(ctx context.Context, batch []snapset.Set) (gone []snapset.Set, err error) {
-	if err := e.destroy(ctx, batch...); err == nil {
-		return batch, nil
-	}
+// no other from going. Pins whose time has passed are taken back first: a storage destroys nothing that has one.
+func (e *Engine) destroyEach(ctx context.Context, batch []snapset.Set, now time.Time) (gone []snapset.Set, err error) {
 	var errs []error
+	batch = slices.DeleteFunc(slices.Clone(batch), func(s snapset.Set) bool {
+		err := e.unpinThose(ctx, s, func(pin string) bool { return expired(pin, now) })
+		if err != nil {
+			errs = append(errs, fmt.Errorf("unpin %s, since the time of that has passed: %w", s.ID, err))
+		}
+		return err != nil
+	})
+	if err := e.destroy(ctx, batch...); err == nil {
+		return batch, errors.Join(errs...)
+	}
 	for _, s := range batch {
 		if err := e.destroy(ctx, s); err != nil {
 			errs = append(errs, mountRecordsIn(e.RunDir).stays(s.ID, false, err))

@@ -77,7 +77,9 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if i < 0 {
 			return fmt.Errorf("delete %s: %w", id, ErrNoSet)
 		}
-		if slices.ContainsFunc(sets[i].Manifest.Pins, func(pin string) bool { return !driver.IsUndo(pin) }) {
+		now := e.Now()
+		goes := func(pin string) bool { return driver.IsUndo(pin) || expired(pin, now) }
+		if slices.ContainsFunc(sets[i].Manifest.Pins, func(pin string) bool { return !goes(pin) }) {
 			return fmt.Errorf("delete %s: %w for %q", id, ErrPinned, sets[i].Manifest.Pins)
 		}
 		if bases := sets[i].Manifest.Bases; len(bases) > 0 {
@@ -89,7 +91,7 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		if !slices.ContainsFunc(sets[i].Snapshots, func(m driver.Snapshot) bool { return m.Fault == "" }) {
 			return fmt.Errorf("delete %s: %w: none of its members is as it was sealed; look at them and remove them by hand", id, ErrRefused)
 		}
-		if err := e.unpinUndo(ctx, sets[i]); err != nil {
+		if err := e.unpinThose(ctx, sets[i], goes); err != nil {
 			return fmt.Errorf("delete %s: %w", id, err)
 		}
 		if s, err = e.Set(ctx, id); err != nil {
@@ -99,10 +101,10 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 	})
 }
 
-// unpinUndo takes back the pins by which a restore keeps what it replaced.
-func (e *Engine) unpinUndo(ctx context.Context, s snapset.Set) error {
+// unpinThose takes back the pins of a set that are meant.
+func (e *Engine) unpinThose(ctx context.Context, s snapset.Set, meant func(pin string) bool) error {
 	for _, pin := range s.Manifest.Pins {
-		if !driver.IsUndo(pin) {
+		if !meant(pin) {
 			continue
 		}
 		if err := e.each(s, func(d driver.Driver, m driver.Snapshot) error { return d.Unpin(ctx, m, pin) }); err != nil {

@@ -24,7 +24,8 @@ type TakeOptions struct {
 	Label string
 	Pin   string // a reason to pin the set for, or empty
 
-	undo bool // it is what a restore is about to replace, in whatever state that is
+	undo  bool           // it is what a restore is about to replace, in whatever state that is
+	guard *snapset.Guard // what it is taken before; nil: nothing
 }
 
 // Snapshot takes one set of app and returns its manifest. On error there is no set, unless it was only the pin that failed,

@@ -37,6 +37,23 @@ type Manifest struct {
 	Members     []Member         `json:"members"`
 	Faults      []string         `json:"faults,omitempty"` // why it is not complete
 	Drills      []Drill          `json:"drills,omitempty"` // that were done with it, oldest first; the newest few
+	Guard       *Guard           `json:"guard,omitempty"`  // of a set that was taken before a command
+}
+
+// Guard is what that command was, and what it may change besides the volumes: going back takes the old programs too.
+type Guard struct {
+	Command []string  `json:"command"`
+	Images  []Image   `json:"images"`
+	Alembic string    `json:"alembic_version"` // of the app's database; empty if it has none
+	Expires time.Time `json:"expires"`         // until when the set is pinned for this
+}
+
+// Image is what a container ran that used the volumes.
+type Image struct {
+	Container string   `json:"container"`
+	Image     string   `json:"image"`   // as it was asked for
+	ID        string   `json:"id"`      // "sha256:..."
+	Digests   []string `json:"digests"` // by which registries know it; none of an image that was built here
 }
 
 // ContainerPause is how long one container was held.
