@@ -28,7 +28,7 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.initCommand(), p.checkCommand(), p.planCommand(), p.snapshotCommand(), p.runCommand(), p.pruneCommand(),
 			p.listCommand(), p.showCommand(), p.whyCommand(), p.pinCommand(), p.unpinCommand(), p.deleteCommand(),
-			p.replicateCommand(), p.verifyCommand(), p.restoreCommand(), p.drillCommand(), p.mountCommand(), p.umountCommand(),
+			p.replicateCommand(), p.verifyCommand(), p.restoreCommand(), p.drillCommand(), p.guardCommand(), p.mountCommand(), p.umountCommand(),
 			p.statusCommand(), p.thawCommand(), p.retentionCommand(), p.serveCommand(), p.deadManCommand(),
 		},
 		ExitErrHandler:  func(*cli.Context, error) {}, // exitStatus decides

@@ -15,6 +15,10 @@ func arrange(app *cli.App, argv []string) ([]string, error) {
 	for i := 1; i < len(argv); i++ {
 		arg := argv[i]
 		if arg == "--" {
+			if a.command != nil && separates(a.command) {
+				a.words = append(append(a.words, arg), argv[i+1:]...)
+				break
+			}
 			for _, rest := range argv[i+1:] {
 				if err := a.word(rest); err != nil {
 					return nil, err
@@ -58,6 +62,10 @@ type arranging struct {
 
 	global, path, local, words []string
 }
+
+// separates reports whether a command's arguments have a "--" of their own, as its usage shows them. What stands behind that is another
+// command line, and is left as it is; the command finds the "--" among its arguments.
+func separates(c *cli.Command) bool { return strings.Contains(c.ArgsUsage, "-- ") }
 
 // word takes the name of a command, or an argument.
 func (a *arranging) word(w string) error {

@@ -90,12 +90,19 @@ func TestEveryOptionEverywhere(t *testing.T) {
 			}
 			words := strings.Fields(name)
 			checkCall(t, slices.Concat(words, rest, []string{"one", "two"}, []string{joined[0][1:]}), called{name, []string{"one", "two"}, values})
+			if separates(c) {
+				args := []string{"one", "--", apart[0], "--", joined[0], "two"}
+				checkCall(t, slices.Concat(words, apart, rest, args), called{name, args, values})
+				checkCall(t, slices.Concat(words, rest, args[:1], joined, args[1:]), called{name, args, values})
+			}
 			for _, option := range [][]string{apart, joined} {
 				all := [][]string{
 					slices.Concat(words, option, rest, []string{"one", "two"}),
 					slices.Concat(words, []string{"one"}, option, []string{"two"}, rest),
 					slices.Concat(words, rest, []string{"one", "two"}, option),
-					slices.Concat(words, option, rest, []string{"--", "one", "two"}),
+				}
+				if !separates(c) {
+					all = append(all, slices.Concat(words, option, rest, []string{"--", "one", "two"}))
 				}
 				if i >= len(c.Flags) {
 					all = append(all, slices.Concat(option, words, rest, []string{"one", "two"}))
@@ -137,8 +144,11 @@ func TestArgumentsThatLookLikeOptions(t *testing.T) {
 		{[]string{"pin", "ID", ""}, []string{"ID", ""}},
 		{[]string{"pin", "pin", "help"}, []string{"pin", "help"}},
 		{[]string{"pin", "ID", "--", "--"}, []string{"ID", "--"}},
+		{[]string{"guard", "app", "--", "sudo", "--help", "-h", "--json", "--", "help", ""}, []string{"app", "--", "sudo", "--help", "-h", "--json", "--", "help", ""}},
+		{[]string{"guard", "--", "ls"}, []string{"--", "ls"}},
+		{[]string{"guard", "app", "ls"}, []string{"app", "ls"}},
 	} {
-		checkCall(t, tc.argv, called{"pin", tc.args, map[string]string{}})
+		checkCall(t, tc.argv, called{tc.argv[0], tc.args, map[string]string{}})
 	}
 }
 

@@ -28,7 +28,7 @@ const docsRoot = "../.."
 var promised = map[string]any{
 	"Manifest": snapset.Manifest{}, "Plan": planJSON{}, "Check": checkJSON{}, "Prune": pruneJSON{}, "Run": report.Run{},
 	"Status": statusJSON{}, "Why": whyJSON{}, "Replicate": report.Replication{}, "Verify": report.Verification{}, "Mount": report.Mounting{},
-	"Restore": report.Restore{}, "Drill": report.Drill{}, "Thaw": thawJSON{}, "Retention": verdictJSON{},
+	"Restore": report.Restore{}, "Drill": report.Drill{}, "Guard": guardJSON{}, "Thaw": thawJSON{}, "Retention": verdictJSON{},
 }
 
 func TestEveryFieldIsDocumented(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/engine"
+	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -152,6 +153,24 @@ func (p *program) oneReplica(c *cli.Context) (snapset.Set, error) {
 	return snapset.Set{}, fmt.Errorf("%s at %s: %w", id, c.String("target"), engine.ErrNoSet)
 }
 
+// guardLines are what a set was taken before, and what ran then.
+func guardLines(g *snapset.Guard) []string {
+	if g == nil {
+		return nil
+	}
+	lines := []string{"  before       " + text(command.Quote(g.Command))}
+	for _, i := range g.Images {
+		lines = append(lines, "    "+text(i.Container+" ran "+i.Image+" "+i.ID))
+		for _, d := range i.Digests {
+			lines = append(lines, "      "+text(d))
+		}
+	}
+	if g.Alembic != "" {
+		lines = append(lines, "  schema       "+text(g.Alembic)+" (alembic_version)")
+	}
+	return lines
+}
+
 func (p *program) printManifest(m *snapset.Manifest) error {
 	state := "complete, " + string(m.Consistency)
 	if !m.Complete {
@@ -176,6 +195,7 @@ func (p *program) printManifest(m *snapset.Manifest) error {
 	for _, d := range m.Drills {
 		lines = append(lines, "  drill        "+text(verdict(d)))
 	}
+	lines = append(lines, guardLines(m.Guard)...)
 	if err := p.printf("%s\n", strings.Join(lines, "\n")); err != nil {
 		return err
 	}

@@ -46,23 +46,33 @@ func (p *program) pinning(c *cli.Context) (h *host, id driver.SetID, reason stri
 	if err := driver.CheckPin(args[1]); err != nil {
 		return nil, "", "", usagef("reason %s: want 1 to 200 bytes of UTF-8 without control characters", short(args[1]))
 	}
+	if c.Command.Name == "pin" {
+		if err := notOwn(args[1]); err != nil {
+			return nil, "", "", err
+		}
+	}
 	if h, err = p.open(c, true); err != nil {
 		return nil, "", "", err
 	}
 	if target, isBase := driver.BaseOf(args[1]); isBase {
-		err = h.ownBase(c.Command.Name, id, target)
+		err = h.freeBase(id, target)
 		return h, id, args[1], err
 	}
 	return h, id, args[1], nil
 }
 
-// ownBase refuses to touch what volsnap itself keeps a set for, unless that is a target that the app does not have any more.
-func (h *host) ownBase(verb string, id driver.SetID, target string) error {
+// notOwn refuses reasons that mean something to volsnap: by one a set would stay for a target, or go at a time.
+func notOwn(reason string) error {
+	if driver.OwnPin(reason) {
+		return usagef("reason %s: such a reason is given by volsnap itself; choose other words", short(reason))
+	}
+	return nil
+}
+
+// freeBase refuses to let go what volsnap itself keeps a set for, unless that is a target that the app does not have any more.
+func (h *host) freeBase(id driver.SetID, target string) error {
 	app, _ := h.app(id.App())
-	switch {
-	case verb != "unpin":
-		return usagef("reason %q: such a reason is given by volsnap itself, to the base of a target", driver.Base(target))
-	case hasTarget(app, target):
+	if hasTarget(app, target) {
 		return usagef("%s is the base of %q: the next increment builds on it. Take the target from the configuration first", id, target)
 	}
 	return nil

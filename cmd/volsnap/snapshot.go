@@ -60,7 +60,7 @@ func checkText(c *cli.Context, opt engine.TakeOptions) error {
 			return usagef("--%s %s: want 1 to 200 bytes of UTF-8 without control characters", name, short(value))
 		}
 	}
-	return nil
+	return notOwn(opt.Pin)
 }
 
 // short quotes what an operator gave, without filling the screen with it.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/retention"
 	"github.com/volsnap/volsnap/snapset"
 )
@@ -62,19 +63,41 @@ func (p *program) why(c *cli.Context) error {
 	}
 	var items []retention.Item
 	out := whyJSON{Set: string(id), Reasons: []string{}}
+	var guarded time.Time // until when
 	for _, v := range plan.Verdicts {
-		items = append(items, retention.Item{ID: string(v.Set.ID), Time: v.Set.ID.Time(), Pins: v.Set.Manifest.Pins})
+		lasting, until := timed(v.Set.Manifest.Pins)
+		items = append(items, retention.Item{ID: string(v.Set.ID), Time: v.Set.ID.Time(), Pins: lasting})
 		if v.Set.ID == id {
+			guarded = until
 			out.Keep, out.Reasons = v.Keep, append(out.Reasons, v.Reasons...)
 		}
 	}
 	every := rhythm(items)
 	out.EveryMS = float64(every.Milliseconds())
 	if at, ok := app.Keep.Expiry(items, string(id), every, time.Local); ok && out.Keep {
-		at = at.UTC()
+		at = later(at, guarded).UTC()
 		out.Goes = &at
 	}
 	return p.printWhy(c, out)
+}
+
+// timed parts pins that keep a set for ever from those that do so until a time.
+func timed(pins []string) (lasting []string, until time.Time) {
+	for _, pin := range pins {
+		at, is := driver.GuardUntil(pin)
+		if !is {
+			lasting = append(lasting, pin)
+		}
+		until = later(until, at)
+	}
+	return lasting, until
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func notCounted(s snapset.Set) string {
