@@ -19,8 +19,12 @@ import (
 	"github.com/volsnap/volsnap/internal/command"
 )
 
-// TestMain lets the test binary play the process that starts a detached one and is then killed.
+// TestMain lets the test binary play the process that starts a detached one and is then killed, and one that has a program in the
+// foreground.
 func TestMain(m *testing.M) {
+	if os.Getenv(inForegroundEnv) != "" {
+		os.Exit(foreground())
+	}
 	if pipe := os.Getenv("COMMAND_TEST_PARENT"); pipe != "" {
 		os.Exit(parent(pipe))
 	}
