@@ -27,6 +27,7 @@ type Container struct {
 	HasHealthcheck bool
 	RestartPolicy  string // "no", "always", "on-failure", "unless-stopped"
 	RestartTries   int    // of "on-failure"; 0: without end
+	Restarts       int    // how often the policy has started it again since it was last started otherwise
 	AutoRemove     bool   // the engine removes it when it stops
 	StopTimeout    int    // seconds between its stop signal and SIGKILL; 0: the engine's, which is 10
 	Mounts         []Mount
@@ -86,7 +87,7 @@ func (c *Client) Inspect(ctx context.Context, name string) (Container, error) {
 func describe(r container.InspectResponse) Container {
 	c := Container{Mounts: mounts(r.Mounts)}
 	if b := r.ContainerJSONBase; b != nil {
-		c.ID, c.Name, c.ImageID = b.ID, strings.TrimPrefix(b.Name, "/"), b.Image
+		c.ID, c.Name, c.ImageID, c.Restarts = b.ID, strings.TrimPrefix(b.Name, "/"), b.Image, b.RestartCount
 		if b.HostConfig != nil {
 			c.RestartPolicy, c.RestartTries = string(b.HostConfig.RestartPolicy.Name), b.HostConfig.RestartPolicy.MaximumRetryCount
 			c.AutoRemove = b.HostConfig.AutoRemove

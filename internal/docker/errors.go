@@ -19,7 +19,8 @@ var (
 	ErrPaused        = errors.New("paused")
 	ErrAlreadyPaused = errors.New("already paused")
 	ErrNotPaused     = errors.New("not paused")
-	ErrCannotFreeze  = errors.New("cannot be frozen now") // under load, seldom; trying again helps
+	ErrCannotFreeze  = errors.New("cannot be frozen now")  // under load, seldom; trying again helps
+	ErrCannotUpdate  = errors.New("cannot be changed now") // its process was just ending, as a rule; trying again helps
 )
 
 // patterns tell the engine's answers apart; the first that is contained in the lower-cased message wins. The texts are
@@ -31,6 +32,7 @@ var patterns = []struct {
 }{
 	{"unable to freeze", ErrCannotFreeze},
 	{"waiting for the cgroup to freeze", ErrCannotFreeze},
+	{"cannot update container", ErrCannotUpdate}, // daemon/update.go, whatever containerd or runc said of a process that had just ended
 	{"is already paused", ErrAlreadyPaused},
 	{"is not paused", ErrNotPaused},
 	{"container not paused", ErrNotPaused}, // runc, where the engine thinks that it is

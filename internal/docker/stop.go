@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/volume"
@@ -35,14 +36,25 @@ type RestartPolicy struct {
 	Tries int    `json:"tries,omitempty"`
 }
 
-// SetRestart sets the restart policy of a container. ErrNotFound.
+const (
+	updateLimit = 5 * time.Second
+	updatePause = 20 * time.Millisecond
+)
+
+// SetRestart sets the restart policy of a container. ErrNotFound. ErrCannotUpdate: it was tried for some seconds. One whose process
+// ends again and again, as after an upgrade that failed, made the engine refuse one call in ten (20.10).
 func (c *Client) SetRestart(ctx context.Context, id string, p RestartPolicy) error {
 	fault.Point("before restart policy")
 	defer fault.Point("after restart policy")
-	_, err := c.api.ContainerUpdate(ctx, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{
-		Name: container.RestartPolicyMode(p.Name), MaximumRetryCount: p.Tries,
-	}})
-	return wrap("set the restart policy of container "+id, err)
+	for end := time.Now().Add(updateLimit); ; {
+		_, err := c.api.ContainerUpdate(ctx, id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{
+			Name: container.RestartPolicyMode(p.Name), MaximumRetryCount: p.Tries,
+		}})
+		err = wrap("set the restart policy of container "+id, err)
+		if !errors.Is(err, ErrCannotUpdate) || time.Now().After(end) || wait(ctx, updatePause) != nil {
+			return err
+		}
+	}
 }
 
 // CreateVolume makes a volume of the driver "local". One that is there already is no error of the engine's: look before.
