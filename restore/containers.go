@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -123,6 +124,9 @@ var ErrNotReady = errors.New("the database does not accept connections")
 const (
 	readyLimit = 10 * time.Minute // recovery after a crash replays at most what one checkpoint interval wrote
 	readyPoll  = 50 * time.Millisecond
+	// endsTooOften is how often a database has ended and been started again by the engine when it is given up: it is not that it
+	// needs time, but that it cannot run on these data. The engine waits longer each time; these are some seconds.
+	endsTooOften = 5
 )
 
 // await waits until the database in a container answers a query.
@@ -146,8 +150,8 @@ func (w *Work) await(ctx context.Context, c Container) error {
 		if errors.Is(err, docker.ErrNotFound) {
 			return nil
 		}
-		if err == nil && !now.Running {
-			return fmt.Errorf("%s is %s (docker logs %s): %w: %s", c.Name, now.State, c.Name, ErrNotReady, said)
+		if err == nil && (!now.Running || now.Restarts >= endsTooOften) {
+			return fmt.Errorf("%s is %s, started again %d times (docker logs %s): %w: %s", c.Name, now.State, now.Restarts, c.Name, ErrNotReady, said)
 		}
 		select {
 		case <-ctx.Done():
@@ -169,7 +173,7 @@ func (w *Work) ask(ctx context.Context, c Container) (said string, err error) {
 		return err.Error(), err
 	}
 	if res.Exit != 0 {
-		return cmp.Or(res.Stderr, res.Stdout), ErrNotReady
+		return strings.TrimSpace(cmp.Or(res.Stderr, res.Stdout)), ErrNotReady
 	}
 	return "", nil
 }
