@@ -25,7 +25,7 @@ func (g *guarding) failed(ctx context.Context, failed error, status statusError)
 		}
 	}
 	g.say("volsnap: %s holds what the volumes of %s held before, and is pinned until %s", g.set.ID, g.app.Name, g.set.Guard.Expires.Format(time.RFC3339))
-	g.sayReplaced(context.WithoutCancel(ctx), "the data there was written by other programs than run now; before you start any on it, bring these back:")
+	g.sayReplaced(context.WithoutCancel(ctx), "the data there was written by other programs than run now. Stop the containers, run the last line, and have them start with the images that they had:")
 	g.out.GoBack = g.line()
 	return g.end(status)
 }
@@ -84,7 +84,7 @@ func (g *guarding) rollBack(ctx context.Context) error {
 		g.say("volsnap: left: %s", text(kept))
 	}
 	g.say("volsnap: what the command had made of it is kept: volsnap restore %s --in-place", r.Undo)
-	g.sayReplaced(context.WithoutCancel(ctx), "that data is with other programs now than wrote it; bring these back:")
+	g.sayReplaced(context.WithoutCancel(ctx), "that data was written by other programs than run on it now; bring the images back:")
 	return nil
 }
 
