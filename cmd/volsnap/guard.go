@@ -74,7 +74,8 @@ func (p *program) guard(c *cli.Context) error {
 		return fmt.Errorf("%s: %w; the command was not run", g.app.Name, err)
 	}
 	if err := g.possible(c.Context); err != nil {
-		return fmt.Errorf("%w; the command was not run, and %s stays", err, g.set.ID)
+		err = fmt.Errorf("%w; the command was not run, and %s stays", err, g.set.ID)
+		return withHint(err, engine.ErrRefused, "mend what is named, or leave --rollback out")
 	}
 	err := command.Foreground(c.Context, command.Cmd{Argv: g.argv, Stdin: p.stdin, Stdout: p.stdout, Stderr: p.stderr})
 	// What interrupted the command has done so, and is nothing to what follows; but from here on, a signal is.
