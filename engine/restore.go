@@ -229,6 +229,9 @@ func (e *Engine) planRestore(ctx context.Context, app App, s snapset.Set, opt Re
 		return nil, err
 	}
 	inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
+	if errors.Is(err, inventory.ErrNotFound) {
+		return nil, fmt.Errorf("%w (a volume that was removed has to be there, empty, to be restored in place: `docker compose create`, or --to)", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -463,8 +466,11 @@ func (e *Engine) databases(ctx context.Context, app App, among []docker.Containe
 			found[c.ID] = &inventory.Postgres{User: s.Postgres.User, Database: s.Postgres.Database}
 		}
 	}
+	if len(found) > 0 {
+		return found, nil
+	}
 	for _, c := range among {
-		if pg, is := inventory.PostgresIn(c); is && len(found) == 0 {
+		if pg, is := inventory.PostgresIn(c); is {
 			found[c.ID] = &pg
 		}
 	}

@@ -26,7 +26,7 @@ func throwaway(argv ...string) docker.Throwaway {
 
 func TestThrowaway(t *testing.T) {
 	h := start(t)
-	if _, err := h.Image(); err != nil {
+	if _, err := h.Engine.Image(); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -79,7 +79,7 @@ func TestThrowaway(t *testing.T) {
 
 func TestThrowawayEnds(t *testing.T) {
 	h := start(t)
-	if _, err := h.Image(); err != nil {
+	if _, err := h.Engine.Image(); err != nil {
 		t.Fatal(err)
 	}
 	ctx := within(t, time.Minute)
