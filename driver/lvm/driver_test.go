@@ -11,3 +11,7 @@ import (
 func TestDriver(t *testing.T) {
 	drivertest.Run(t, newPool(t, size{disk: 2048, data: 1024, metadata: 16}))
 }
+
+func TestStages(t *testing.T) {
+	drivertest.RunStages(t, newPool(t, size{disk: 2048, data: 1024, metadata: 16}))
+}

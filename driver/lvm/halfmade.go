@@ -73,10 +73,13 @@ func settle(ctx context.Context, vg, pool string) (ahead bool, err error) {
 	return ahead, err
 }
 
-// inTheMaking reports whether a volume is one that nobody can need yet: a snapshot of ours that was never sealed, or a volume
-// that is being received.
+// inTheMaking reports whether a volume is one that nobody can need yet, if its making has not ended: a snapshot of ours that was never
+// sealed, a volume that is being received, or a stage that was never put in a place.
 func (v lv) inTheMaking() bool {
 	if _, ok := inArrival(v); ok {
+		return true
+	}
+	if v.isNewStage() {
 		return true
 	}
 	s, ok := judge(v)

@@ -51,15 +51,20 @@ func ours(all []lv) []driver.Snapshot {
 	for _, v := range all {
 		names[v.String()] = true
 	}
+	replaced := homes(all)
 	var out []driver.Snapshot
 	for _, v := range all {
-		if s, ok := judge(v); ok {
-			if v.OriginUUID == "" && names[s.Dataset.Name] { // another volume has its name now
-				_, origin, _ := parseSnapshotName(v.Name)
-				s.Dataset.Name += "+" + origin
-			}
-			out = append(out, s)
+		s, ok := judge(v)
+		if !ok {
+			continue
 		}
+		_, origin, _ := parseSnapshotName(v.Name) // judge has looked
+		if home := replaced.of(v); home != "" {
+			s.Dataset.Name = home
+		} else if v.OriginUUID == "" && names[s.Dataset.Name] { // another volume has its name now
+			s.Dataset.Name += "+" + origin
+		}
+		out = append(out, s)
 	}
 	slices.SortFunc(out, func(a, b driver.Snapshot) int {
 		return cmp.Or(cmp.Compare(a.Dataset.Name, b.Dataset.Name), cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name))

@@ -75,8 +75,10 @@ const Kind = "lvm"
 type Driver struct{ kept }
 
 var (
-	_ driver.Driver = (*Driver)(nil)
-	_ driver.Sender = (*Driver)(nil)
+	_ driver.Driver  = (*Driver)(nil)
+	_ driver.Sender  = (*Driver)(nil)
+	_ driver.Stager  = (*Driver)(nil)
+	_ driver.Fetcher = (*Driver)(nil)
 )
 
 // New is a driver for all volume groups that this host sees.

@@ -205,7 +205,14 @@ func (s *storage) Tamper(t testing.TB, one driver.Snapshot) {
 
 func (s *storage) CloneName(t testing.TB, name string) driver.Dataset {
 	t.Helper()
-	lv := s.lv(name)
-	t.Cleanup(func() { s.remove(t, fmt.Sprintf("lv_name=%q || origin=%q", lv, lv)) })
-	return driver.Dataset{Kind: lvm.Kind, Name: s.vg + "/" + lv}
+	ds := driver.Dataset{Kind: lvm.Kind, Name: s.vg + "/" + s.lv(name)}
+	t.Cleanup(func() {
+		if _, err := try("mountpoint", "-q", s.point(ds)); err == nil {
+			run(t, "umount", s.point(ds))
+			must(t, os.Remove(s.point(ds)))
+		}
+		lv := filepath.Base(ds.Name)
+		s.remove(t, fmt.Sprintf("lv_name=%q || origin=%q", lv, lv))
+	})
+	return ds
 }

@@ -64,13 +64,13 @@ func release(ctx context.Context, vg string) (released []string, err error) {
 	return released, errors.Join(failed...)
 }
 
-// originsInTheMaking are the origins of snapshots of ours that were not sealed, and the bases of what is being received.
+// originsInTheMaking are the origins of snapshots of ours that were not sealed, of new stages, and the bases of what is being received.
 func originsInTheMaking(all []lv) []string {
 	var origins []string
 	for _, v := range all {
 		s, ok := judge(v)
 		_, arriving := inArrival(v)
-		if (ok && !s.Sealed && s.Fault == "" || arriving) && v.Origin != "" && !slices.Contains(origins, v.Origin) {
+		if (ok && !s.Sealed && s.Fault == "" || arriving || v.isNewStage()) && v.Origin != "" && !slices.Contains(origins, v.Origin) {
 			origins = append(origins, v.Origin)
 		}
 	}
