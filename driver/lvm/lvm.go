@@ -56,6 +56,14 @@
 // What arrives has to leave the pool below the limits of a set, and is looked at after each 32 MiB. Several streams at a time may
 // overstep them by so much each.
 //
+// # Stages
+//
+// A stage is a writable thin snapshot of a snapshot or replica, called "volsnap-stage-<name>.<first group of the GUID>", with a tag that says
+// so, and not activated with its group. To swap it for a volume, both are deactivated and change names, by way of "volsnap-swap-…": three
+// commands of LVM. Before the first, tags on both say what is being done, and where the volume was mounted, so that the next
+// Swap goes on from wherever it broke, in either direction; and one on what takes the place names what it replaced, by UUID, as long as there
+// are snapshots of that: they are listed as of the volume that is there now. See docs/adr/0021-lvm-restore.md.
+//
 // # What it needs
 //
 // lvm2 2.03 and root, and to send thin_delta. Programs are started in run.go, status.go and metadata.go alone. A host without an

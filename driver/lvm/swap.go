@@ -201,8 +201,7 @@ func keep(v lv) []string {
 
 // retag gives a volume just these tags, in one transaction.
 func retag(ctx context.Context, v lv, tags []string, more ...string) error {
-	args := append([]string{"lvchange", "-y"}, more...)
-	have := v.tags()
+	have, args := v.tags(), more
 	for _, tag := range have {
 		if !slices.Contains(tags, tag) {
 			args = append(args, "--deltag="+tag)
@@ -213,10 +212,11 @@ func retag(ctx context.Context, v lv, tags []string, more ...string) error {
 			args = append(args, "--addtag="+tag)
 		}
 	}
-	if len(args) == 2 {
+	if len(args) == 0 {
 		return nil
 	}
-	return change(ctx, append(args, "--select", byUUID(found{lv: v}), v.VG)...)
+	args = append(args, "--select", byUUID(found{lv: v}), v.VG)
+	return change(ctx, append([]string{"lvchange", "-y", "--config", quick}, args...)...)
 }
 
 // letGo unmounts and deactivates both. If one is in use, all is as it was.
@@ -228,7 +228,7 @@ func (p pair) letGo(ctx context.Context) error {
 	}
 	fault.Point("after unmount")
 	if err == nil {
-		err = change(ctx, "lvchange", "-y", "--activate", "n", "--select", byUUID(found{lv: p.wanted}, found{lv: p.other}), p.wanted.VG)
+		err = change(ctx, "lvchange", "-y", "--config", quick, "--activate", "n", "--select", byUUID(found{lv: p.wanted}, found{lv: p.other}), p.wanted.VG)
 		if errors.Is(err, driver.ErrBusy) {
 			err = fmt.Errorf("a process uses one of them, perhaps in another mount namespace: see \"lsof\" and \"grep %s /proc/*/mountinfo\": %w",
 				deviceName(p.wanted.VG, p.place), err)
@@ -292,22 +292,13 @@ func (p pair) steps() [][2]string {
 	return all
 }
 
-// rename gives both their names. LVM renames by name only, so what came of it is looked at.
+// rename gives both their names. LVM renames by name only: finish looks at what came of it.
 func (p pair) rename(ctx context.Context) error {
 	for _, step := range p.steps() {
-		if err := change(ctx, "lvrename", p.wanted.VG, step[0], step[1]); err != nil {
+		if err := change(ctx, "lvrename", "--config", quick, p.wanted.VG, step[0], step[1]); err != nil {
 			return err
 		}
 		fault.Point("after a rename")
-	}
-	all, err := volumes(ctx, p.wanted.VG)
-	if err != nil {
-		return err
-	}
-	in, _ := named(all, p.place)
-	out, _ := named(all, p.aside)
-	if in.UUID != p.wanted.UUID || out.UUID != p.other.UUID {
-		return fmt.Errorf("one of them was replaced meanwhile, they are %s and %s: %w", in.UUID, out.UUID, driver.ErrForeign)
 	}
 	return nil
 }
@@ -321,12 +312,13 @@ func (p pair) finish(ctx context.Context, mounts []mountPoint) error {
 	in, _ := named(all, p.place)
 	out, _ := named(all, p.aside)
 	if in.UUID != p.wanted.UUID || out.UUID != p.other.UUID {
-		return fmt.Errorf("one of them was replaced meanwhile: %w", driver.ErrForeign)
+		return fmt.Errorf("one of them was replaced meanwhile, they are %s and %s: %w", in.UUID, out.UUID, driver.ErrForeign)
 	}
 	aside := slices.DeleteFunc(out.tags(), isMountTag)
 	if err := retag(ctx, out, aside, "--setactivationskip", "y"); err != nil {
 		return err
 	}
+	// Without quick: a copy of the group's metadata is kept below /etc/lvm.
 	if err := change(ctx, "lvchange", "-y", "--activate", "y", "--select", byUUID(found{lv: in}), in.VG); err != nil {
 		return err
 	}
