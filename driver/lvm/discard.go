@@ -29,8 +29,11 @@ func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snaps
 			return err
 		}
 	}
-	return withStage(ctx, st, func(f found) error {
+	return withStage(ctx, st, func(f found, all []lv) error {
 		if err := forget(); err != nil { // under the lock: nobody attaches it any more
+			return err
+		}
+		if err := f.settlePool(ctx, all); err != nil {
 			return err
 		}
 		fault.Point("before a stage is removed")
@@ -63,7 +66,7 @@ type comparison struct {
 
 func (r realm) openComparison(ctx context.Context, st driver.Stage, since driver.Snapshot) (*comparison, error) {
 	c := &comparison{}
-	err := withStage(ctx, st, func(f found) error {
+	err := withStage(ctx, st, func(f found, _ []lv) error {
 		c.in = f
 		w, err := r.look(ctx, []driver.Snapshot{since})
 		if err != nil {

@@ -12,7 +12,7 @@ const fetchedOwner = "fetched"
 
 // FetchInto implements driver.Fetcher: the dataset's thin pool.
 func (d *Driver) FetchInto(ctx context.Context, ds driver.Dataset) (driver.Receiver, error) {
-	v, err := volumeAt(ctx, ds)
+	v, _, err := volumeAt(ctx, ds)
 	if err == nil && !v.thin() {
 		err = fmt.Errorf("it is a %s volume, not a thin one; %s: %w", v.Segment, thickMend(v), driver.ErrNotSupported)
 	}

@@ -19,10 +19,10 @@ import (
 // fstab(5) says so: that line is logged.
 func (k kept) Settle(ctx context.Context, st driver.Stage, name, at string) (driver.Dataset, error) {
 	to := driver.Dataset{Kind: Kind}
-	err := withStage(ctx, st, func(f found) error {
+	err := withStage(ctx, st, func(f found, all []lv) error {
 		lv := strangeInName.ReplaceAllString(name, "_")
 		to.Name = f.VG + "/" + lv
-		return f.settleAs(ctx, lv, at)
+		return f.settleAs(ctx, all, lv, at)
 	})
 	if err != nil {
 		return to, fmt.Errorf("settle %s at %s: %w", st.Dataset, at, classify(err))
@@ -32,16 +32,12 @@ func (k kept) Settle(ctx context.Context, st driver.Stage, name, at string) (dri
 
 var strangeInName = regexp.MustCompile(`[^A-Za-z0-9_+.-]`)
 
-func (f found) settleAs(ctx context.Context, name, at string) error {
+func (f found) settleAs(ctx context.Context, all []lv, name, at string) error {
 	if !filepath.IsAbs(at) || filepath.Clean(at) != at || at == "/" {
 		return fmt.Errorf("no clean absolute path: %w", driver.ErrNotSupported)
 	}
 	if !validName(name) || strings.HasPrefix(name, "volsnap-") || len(deviceName(f.VG, name)) > maxDeviceName {
 		return fmt.Errorf("%q can be no name of a volume in %s: %w", name, f.VG, driver.ErrNotSupported)
-	}
-	all, err := volumes(ctx, f.VG)
-	if err != nil {
-		return err
 	}
 	if v, there := named(all, name); there {
 		return fmt.Errorf("%s: %w", v, driver.ErrExists)

@@ -88,11 +88,7 @@ func (f found) stage(ctx context.Context, name string) (uuid string, err error) 
 
 // roomFor is ErrNoSpace where the pool has no room for another snapshot with tags. It brings the kernel's pool into step.
 func (f found) roomFor(ctx context.Context, all []lv, tags []string) error {
-	at, there := named(all, f.Pool)
-	if !there {
-		return fmt.Errorf("its thin pool %s: %w", f.Pool, driver.ErrNotFound)
-	}
-	if err := settleIfNeeded(ctx, at); err != nil {
+	if err := f.settlePool(ctx, all); err != nil {
 		return err
 	}
 	p, err := readPool(ctx, f.VG, f.Pool)
@@ -103,6 +99,15 @@ func (f found) roomFor(ctx context.Context, all []lv, tags []string) error {
 		return fmt.Errorf("thin pool %s/%s: %w", f.VG, f.Pool, err)
 	}
 	return p.notes(f.VG, areaOf(tags))
+}
+
+// settlePool lets the pool go on in which a stage or snapshot was left half made.
+func (f found) settlePool(ctx context.Context, all []lv) error {
+	pool, there := named(all, f.Pool)
+	if !there {
+		return fmt.Errorf("its thin pool %s: %w", f.Pool, driver.ErrNotFound)
+	}
+	return settleIfNeeded(ctx, pool)
 }
 
 // named finds a volume among those of one group.
@@ -116,65 +121,55 @@ func named(all []lv, name string) (lv, bool) {
 
 // Identity implements driver.Stager.
 func (k kept) Identity(ctx context.Context, ds driver.Dataset) (string, error) {
-	v, err := volumeAt(ctx, ds)
+	v, _, err := volumeAt(ctx, ds)
 	if err != nil {
 		return "", fmt.Errorf("identify %s: %w", ds, err)
 	}
 	return v.UUID, nil
 }
 
-// volumeAt is the volume of that name.
-func volumeAt(ctx context.Context, ds driver.Dataset) (lv, error) {
+// volumeAt is the volume of that name, and all of its group.
+func volumeAt(ctx context.Context, ds driver.Dataset) (v lv, all []lv, err error) {
 	if err := ctx.Err(); err != nil {
-		return lv{}, err
+		return v, nil, err
 	}
 	groups, err := groupsOf([]driver.Dataset{ds})
 	if err != nil {
-		return lv{}, err
+		return v, nil, err
 	}
-	all, err := volumes(ctx, groups...)
-	if err != nil {
-		return lv{}, err
+	if all, err = volumes(ctx, groups...); err != nil {
+		return v, nil, err
 	}
 	_, name, _ := split(ds.Name) // groupsOf has looked
 	v, there := named(all, name)
 	if !there {
-		return lv{}, driver.ErrNotFound
+		return v, nil, driver.ErrNotFound
 	}
-	return v, nil
+	return v, all, nil
 }
 
-// stageAt is the volume of a stage.
-func stageAt(ctx context.Context, st driver.Stage) (found, error) {
-	v, err := volumeAt(ctx, st.Dataset)
-	if err == nil {
-		switch {
-		case !v.isStage():
-			err = fmt.Errorf("it is no stage: %w", driver.ErrForeign)
-		case v.UUID != st.GUID:
-			err = fmt.Errorf("it is %s, not %s: %w", v.UUID, st.GUID, driver.ErrForeign)
-		}
-	}
-	return found{lv: v}, err
-}
-
-// withStage lets fn work with a stage that no volsnap discards or swaps meanwhile.
-func withStage(ctx context.Context, st driver.Stage, fn func(found) error) error {
+// withStage lets fn work with a stage that no volsnap discards or swaps meanwhile. all are the volumes of its group.
+func withStage(ctx context.Context, st driver.Stage, fn func(f found, all []lv) error) error {
 	unlock, err := lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	f, err := stageAt(ctx, st)
-	if err != nil {
+	v, all, err := volumeAt(ctx, st.Dataset)
+	switch {
+	case err != nil:
 		return err
+	case !v.isStage():
+		return fmt.Errorf("it is no stage: %w", driver.ErrForeign)
+	case v.UUID != st.GUID:
+		return fmt.Errorf("it is %s, not %s: %w", v.UUID, st.GUID, driver.ErrForeign)
 	}
-	return fn(f)
+	return fn(found{lv: v}, all)
 }
 
 // Attach implements driver.Stager: at dir. The journal of its file system is replayed, if there is anything in it.
 func (k kept) Attach(ctx context.Context, st driver.Stage, dir string) (string, error) {
-	err := withStage(ctx, st, func(f found) error {
+	err := withStage(ctx, st, func(f found, _ []lv) error {
 		already, err := f.mountedAt(dir)
 		if err != nil || already {
 			return err
@@ -204,7 +199,7 @@ func (f found) attach(ctx context.Context, dir string) error {
 
 // Detach implements driver.Stager.
 func (k kept) Detach(ctx context.Context, st driver.Stage, dir string) error {
-	err := withStage(ctx, st, func(f found) error {
+	err := withStage(ctx, st, func(f found, _ []lv) error {
 		mounted, err := f.mountedAt(dir)
 		if err != nil {
 			return err

@@ -319,7 +319,7 @@ func (p pair) finish(ctx context.Context, mounts []mountPoint) error {
 		return err
 	}
 	// Without quick: a copy of the group's metadata is kept below /etc/lvm.
-	if err := change(ctx, "lvchange", "-y", "--activate", "y", "--select", byUUID(found{lv: in}), in.VG); err != nil {
+	if err := change(ctx, "lvchange", "-y", "--activate", "y", "--ignoreactivationskip", "--select", byUUID(found{lv: in}), in.VG); err != nil {
 		return err
 	}
 	fault.Point("before mount")
