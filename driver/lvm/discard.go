@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -24,14 +25,15 @@ func (k kept) Discard(ctx context.Context, st driver.Stage, since *driver.Snapsh
 func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snapshot) error {
 	forget := func() error { return nil }
 	if since != nil {
-		var err error
-		if forget, err = r.unchanged(ctx, st, *since); err != nil {
+		shut, err := r.unchanged(ctx, st, *since)
+		if err != nil {
 			return err
 		}
+		forget = sync.OnceValue(shut)
 	}
-	return withStage(ctx, st, func(f found, all []lv) error {
-		if err := forget(); err != nil { // under the lock: nobody attaches it any more
-			return err
+	err := withStage(ctx, st, func(f found, all []lv) error {
+		if forget() != nil { // under the lock: nobody attaches it any more
+			return nil
 		}
 		if err := f.settlePool(ctx, all); err != nil {
 			return err
@@ -40,6 +42,7 @@ func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snaps
 		defer fault.Point("after a stage is removed")
 		return change(ctx, "lvremove", "-y", "--select", byUUID(f), f.VG)
 	})
+	return errors.Join(err, forget())
 }
 
 // unchanged is ErrChanged if a stage was written to after a snapshot of it was made. It keeps the stage mounted read-only until

@@ -239,7 +239,7 @@ func partBelow(top string, m mountPoint) (detached, error) {
 	attributes, err := m.attributes()
 	if err == nil {
 		err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
-			Attr_set: uint64(attributes), Attr_clr: everyAttribute &^ uint64(attributes) | unix.MOUNT_ATTR__ATIME,
+			Attr_set: uint64(attributes), Attr_clr: everyAttribute&^uint64(attributes) | unix.MOUNT_ATTR__ATIME,
 		})
 	}
 	if err != nil {
