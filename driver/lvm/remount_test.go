@@ -3,6 +3,8 @@
 package lvm_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +14,22 @@ import (
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/driver/lvm"
 )
+
+// swapWhat is the variable that makes this program swap two volumes and nothing else: what to swap, as JSON.
+const swapWhat = "VOLSNAP_TEST_SWAP"
+
+type swapping struct {
+	Dataset, Stage driver.Dataset
+	GUID           string
+}
+
+func swap(text string) error {
+	var what swapping
+	if err := json.Unmarshal([]byte(text), &what); err != nil {
+		return err
+	}
+	return lvm.New().Swap(context.Background(), what.Dataset, what.Stage, what.GUID)
+}
 
 // A volume that is swapped is mounted as before: at each place, what of it, and how. One that is in use stays.
 func TestSwapMountsAgain(t *testing.T) {

@@ -91,11 +91,15 @@ func receiver(t testing.TB, what receiving) *exec.Cmd {
 
 // TestMain can also be the process that KillReceive and others kill.
 func TestMain(m *testing.M) {
-	text := os.Getenv(receiveWhat)
-	if text == "" {
+	var err error
+	if text := os.Getenv(swapWhat); text != "" {
+		err = swap(text)
+	} else if text := os.Getenv(receiveWhat); text != "" {
+		err = receive(text)
+	} else {
 		os.Exit(m.Run())
 	}
-	if err := receive(text); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
