@@ -314,8 +314,7 @@ func (p pair) finish(ctx context.Context, mounts []mountPoint) error {
 	if in.UUID != p.wanted.UUID || out.UUID != p.other.UUID {
 		return fmt.Errorf("one of them was replaced meanwhile, they are %s and %s: %w", in.UUID, out.UUID, driver.ErrForeign)
 	}
-	aside := slices.DeleteFunc(out.tags(), isMountTag)
-	if err := retag(ctx, out, aside, "--setactivationskip", "y"); err != nil {
+	if err := retag(ctx, out, out.tags(), "--setactivationskip", "y"); err != nil {
 		return err
 	}
 	// Without quick: a copy of the group's metadata is kept below /etc/lvm.
@@ -327,6 +326,8 @@ func (p pair) finish(ctx context.Context, mounts []mountPoint) error {
 		return err
 	}
 	fault.Point("after mount")
-	tags := slices.DeleteFunc(keep(in), isMountTag)
-	return retag(ctx, in, tags, "--setactivationskip", "n")
+	if err := retag(ctx, in, slices.DeleteFunc(keep(in), isMountTag), "--setactivationskip", "n"); err != nil {
+		return err
+	}
+	return retag(ctx, out, slices.DeleteFunc(out.tags(), isMountTag)) // of one that was begun in the other direction
 }
