@@ -36,7 +36,7 @@ func stageName(name, guid string) string { return stagePrefix + name + "." + sho
 
 func isStageName(lv string) bool {
 	m := stageNamePattern.FindStringSubmatch(lv)
-	return m != nil && driver.CheckStage(m[1]) == nil
+	return len(m) == 2 && driver.CheckStage(m[1]) == nil
 }
 
 // thirdName is what one of two volumes is called while they change names.
