@@ -66,6 +66,36 @@ type Snapshot struct {
 	Consistency string    // the set's class, once sealed
 	Pins        []string  // reasons that keep it from being destroyed, sorted
 	Fault       string    // why it is not what was sealed ("is writable", ...); empty when it is
+	Lines       []Line    `json:",omitempty"` // what its state came out of, where the dataset has several histories; see Precedes
+}
+
+// Line is one history of a dataset, up to a snapshot. A dataset gets another one when an earlier state of it is restored, on a storage
+// where a state cannot but come out of the one before it.
+type Line struct {
+	ID    string `json:"id"`    // "": that of the dataset as it is now
+	Order uint64 `json:"order"` // of the last of its snapshots that counts
+}
+
+// Line is the history that the snapshot lies in itself; "" is that of the dataset as it is now.
+func (s Snapshot) Line() string {
+	if len(s.Lines) == 0 {
+		return ""
+	}
+	return s.Lines[0].ID
+}
+
+// Precedes reports whether an increment to another snapshot can build on this one: it is an earlier state of the same dataset, and the
+// other one came out of it.
+func (s Snapshot) Precedes(other Snapshot) bool {
+	if s.Dataset != other.Dataset || s.Order >= other.Order {
+		return false
+	}
+	for _, line := range other.Lines {
+		if line.ID == s.Line() {
+			return s.Order <= line.Order
+		}
+	}
+	return len(other.Lines) == 0 && s.Line() == ""
 }
 
 // Capabilities are data: they agree with what the driver does, and drivertest checks that.

@@ -40,7 +40,8 @@ type Stager interface {
 	// taken. ErrNotSupported: its files cannot be there. On error it is a stage still.
 	Settle(ctx context.Context, st Stage, name, at string) (Dataset, error)
 	// Discard destroys a stage; that it is gone is no error. ErrForeign: another dataset is there. ErrBusy: it is in use. With
-	// since, a snapshot of the dataset, it stays if it was written to after that was taken: ErrChanged.
+	// since, a snapshot of the dataset, it stays if it was written to after that was taken: ErrChanged. On a storage where snapshots
+	// lie in their dataset, what is left of one that has some is no stage any more, and goes with the last of them.
 	Discard(ctx context.Context, st Stage, since *Snapshot) error
 }
 
@@ -57,6 +58,12 @@ type Adopter interface {
 	// Adopt makes a snapshot of ds from a replica that lies in the place of FetchInto: unsealed, with the replica's GUID, and otherwise as if
 	// it had been taken here. So a host that lost its sets has one in common with its targets again. ErrExists: ds has a snapshot of that set.
 	Adopt(ctx context.Context, replica Snapshot, ds Dataset) (Snapshot, error)
+}
+
+// SwapChecker is a Stager that cannot swap every dataset.
+type SwapChecker interface {
+	// CheckSwap is ErrNotSupported, with the reason, for a dataset that cannot be swapped. It changes nothing.
+	CheckSwap(ctx context.Context, ds Dataset) error
 }
 
 // CheckStage accepts what may be the name of a stage: 1 to 60 of a-z, A-Z, 0-9, "." and "-", with a letter or digit first.

@@ -64,7 +64,7 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 	var items []retention.Item
 	doubtful := unrecorded(sets)
 	counted := slices.DeleteFunc(slices.Clone(sets), func(s snapset.Set) bool { return !s.Complete || doubtful[s.ID] })
-	last := lastOf(counted)
+	last, present := lastOf(counted), presentOf(counted)
 	now := e.Now()
 	for _, s := range counted {
 		byID[string(s.ID)] = s
@@ -72,6 +72,9 @@ func (e *Engine) planPrune(app App, sets []snapset.Set, unusual bool) PrunePlan 
 		it.Pins = lasting(it.Pins, now)
 		for _, m := range last[s.ID] {
 			it.Uses = append(it.Uses, fmt.Sprintf("last of %s on %s", m.Volume, datasetOf(m)))
+		}
+		for _, ds := range present[s.ID] {
+			it.Uses = append(it.Uses, "what is on "+ds.String()+" now came out of it")
 		}
 		items = append(items, it)
 	}

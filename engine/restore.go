@@ -106,6 +106,7 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		}
 		e.adopt(ctx, from, p)
 		e.forgetItems(ctx, p)
+		e.keepManifest(ctx, from)
 		r.Members, r.Containers = membersOf(p.Items), containerNames(p.Containers)
 		restored(&r, out)
 		return nil
@@ -138,6 +139,21 @@ func (e *Engine) forgetItems(ctx context.Context, p *restore.Plan) {
 	}
 	for _, it := range p.Items {
 		e.forgetFetched(ctx, it.Snapshot, it.Dataset)
+	}
+}
+
+// keepManifest keeps the manifest of a set that was fetched, if that is on this host again.
+func (e *Engine) keepManifest(ctx context.Context, from *replica) {
+	if from == nil || !from.set.Recorded {
+		return
+	}
+	s, err := e.Set(ctx, from.set.ID)
+	if err == nil && s.Complete && !s.Recorded {
+		m := *from.set.Manifest
+		err = e.Store.Write(&m)
+	}
+	if err != nil && !errors.Is(err, ErrNoSet) {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not keep the manifest of the set")
 	}
 }
 
@@ -337,12 +353,26 @@ func (e *Engine) planItems(
 	if fetched { // into whatever dataset the volume is now
 		on = places[wanted[0].Name].Dataset
 	}
-	if it, ok, err := swapOf(m, on, wanted, places, paths); ok || err != nil {
-		return []restore.Item{it}, err
+	it, ok, err := swapOf(m, on, wanted, places, paths)
+	if err != nil {
+		return nil, err
+	}
+	var cannot error
+	if checker, has := d.(driver.SwapChecker); ok && has {
+		if cannot = checker.CheckSwap(ctx, on); cannot != nil && !errors.Is(cannot, driver.ErrNotSupported) {
+			return nil, cannot
+		}
+	}
+	if ok && cannot == nil {
+		return []restore.Item{it}, nil
 	}
 	var items []restore.Item
 	var problems []error
 	for _, v := range wanted {
+		if places[v.Name].Path == "." && cannot != nil {
+			problems = append(problems, fmt.Errorf("%s: %w: it can only be restored beside (--to)", v.Name, cannot))
+			continue
+		}
 		if places[v.Name].Path == "." {
 			problems = append(problems, fmt.Errorf("%s is all of %s, and in the set it is %s in %s: it can only be restored beside (--to)",
 				v.Name, places[v.Name].Dataset, v.Path, m.Dataset))

@@ -52,8 +52,8 @@ func byAge(sets []snapset.Set) []snapset.Set {
 // have, oldest first. src are sets of one app; those that are not complete count for nothing. What is older and missing at the
 // target its own policy has let go.
 //
-// The base of each stream is the newest earlier snapshot of the same dataset that both have, by GUID, one that is sent before
-// it included. Names and times decide nothing.
+// The base of each stream is the newest earlier snapshot that both have, by GUID, of those that it came out of (driver.Snapshot.Precedes),
+// one that is sent before it included. Names and times decide nothing.
 func Steps(src []snapset.Set, dst Listing, order Order) []Transfer {
 	there := map[string]bool{}
 	for _, s := range dst.Snapshots {
@@ -113,13 +113,35 @@ func baseOf(m driver.Snapshot, src []snapset.Set, there map[string]bool) *driver
 	var best *driver.Snapshot
 	for _, set := range src {
 		for _, s := range set.Snapshots {
-			earlier := s.Dataset == m.Dataset && s.Order < m.Order && there[s.GUID]
-			if earlier && (best == nil || s.Order > best.Order) {
+			if there[s.GUID] && s.Precedes(m) && (best == nil || s.Order > best.Order) {
 				best = &s
 			}
 		}
 	}
 	return best
+}
+
+// roots are, of each dataset of which an earlier state was restored, the newest set at a target that what is there now came out of: the
+// next increment builds on that, and not on what is newer. src is in the order of byAge; there is what the target has, by GUID.
+func roots(src []snapset.Set, there map[string]bool) map[driver.SetID]bool {
+	several := map[driver.Dataset]bool{}
+	for _, set := range src {
+		for _, m := range set.Snapshots {
+			if m.Line() != "" {
+				several[m.Dataset] = true
+			}
+		}
+	}
+	found := map[driver.SetID]bool{}
+	for _, set := range slices.Backward(src) {
+		for _, m := range set.Snapshots {
+			if set.Complete && several[m.Dataset] && m.Line() == "" && there[m.GUID] {
+				delete(several, m.Dataset)
+				found[set.ID] = true
+			}
+		}
+	}
+	return found
 }
 
 func resumeOf(m driver.Snapshot, base *driver.Snapshot, partials []driver.Partial) string {

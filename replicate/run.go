@@ -70,13 +70,14 @@ func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, 
 	r := &run{
 		sources: map[string]Source{}, pinned: map[string]driver.Snapshot{}, index: map[driver.SetID]int{},
 		arrived: map[driver.SetID]bool{}, faulty: map[string]driver.Snapshot{}, dst: dst, formats: there.Formats, opt: opt,
+		sets: sets, there: map[string]bool{},
 	}
 	for _, s := range sources {
 		r.sources[s.Kind()] = s
 	}
 	here := map[string]bool{}
 	for _, s := range there.Snapshots {
-		here[s.GUID] = true
+		here[s.GUID], r.there[s.GUID] = true, s.Fault == ""
 		if s.Fault != "" {
 			r.faulty[s.GUID] = s
 		}
@@ -93,6 +94,9 @@ func Run(ctx context.Context, sources []Source, sets []snapset.Set, dst Target, 
 		}
 	}
 	transfers := Steps(sets, there, opt.Order)
+	if err := r.pinRoots(ctx); err != nil {
+		return out, err
+	}
 	if at := Common(sets, there); at >= 0 {
 		out.Newest = sets[at].ID
 		if err := r.keep(ctx, sets[at]); err != nil {
@@ -120,6 +124,8 @@ type run struct {
 	index   map[driver.SetID]int       // of the sets, by age
 	arrived map[driver.SetID]bool      // of which the target has members, and has committed none that is newer
 	faulty  map[string]driver.Snapshot // what is not at the target as it arrived
+	sets    []snapset.Set              // of the source, by age
+	there   map[string]bool            // what the target has as it should be, by GUID
 	dst     Target
 	formats map[string][]string
 	opt     Options
@@ -159,6 +165,9 @@ func (r *run) transfer(ctx context.Context, t Transfer) (Sent, error) {
 		return Sent{}, fmt.Errorf("commit: %w", err)
 	}
 	fault.Point("after commit of a replica")
+	for _, m := range t.Set.Snapshots {
+		r.there[m.GUID] = true
+	}
 	if err := r.keep(ctx, t.Set); err != nil {
 		return Sent{}, err
 	}
@@ -191,6 +200,19 @@ func (r *run) pin(ctx context.Context, set snapset.Set) error {
 	return nil
 }
 
+// pinRoots keeps what the next sets of some datasets will build on, although it is not the newest that the target has; see roots.
+func (r *run) pinRoots(ctx context.Context) error {
+	keep := roots(r.sets, r.there)
+	for _, set := range r.sets {
+		if keep[set.ID] {
+			if err := r.pin(ctx, set); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // keep makes a set that the target has committed the one that is kept for it, with what has arrived of newer ones.
 func (r *run) keep(ctx context.Context, set snapset.Set) error {
 	if err := r.pin(ctx, set); err != nil {
@@ -204,12 +226,13 @@ func (r *run) keep(ctx context.Context, set snapset.Set) error {
 	return r.letGo(ctx, set.ID)
 }
 
-// letGo lets go what is kept for this target, but for one set, and for those of which members have arrived: where replicas are
-// one line, the next stream can build on nothing else.
+// letGo lets go what is kept for this target, but for one set, for those of which members have arrived (where replicas are one line,
+// the next stream can build on nothing else), and for roots.
 func (r *run) letGo(ctx context.Context, but driver.SetID) error {
 	var failed []error
+	stay := roots(r.sets, r.there)
 	for guid, m := range r.pinned {
-		if m.Set == but || r.arrived[m.Set] {
+		if m.Set == but || r.arrived[m.Set] || stay[m.Set] {
 			continue
 		}
 		s, err := r.source(m.Dataset.Kind)
