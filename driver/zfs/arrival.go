@@ -20,14 +20,24 @@ type arrival struct {
 	record  replica
 	resume  string // the token of the broken stream that goes on, or ""
 	dataset string // the file system that it comes into
+	origin  string // the base, if it comes into a new file system that is a clone of that; see branch
 	view    *view  // of the place, when it was claimed
 	release []func()
 }
 
 func (a *arrival) name() string { return snapshotName(a.dataset, a.record.Set) }
 
-// isFull reports whether all of the dataset comes, into a file system that is not there yet.
+// isFull reports whether all of the dataset comes.
 func (a *arrival) isFull() bool { return a.record.Base == "" }
+
+// isNew reports whether it comes into a file system that is not there yet.
+func (a *arrival) isNew() bool { return a.isFull() || a.origin != "" }
+
+// branchOf is the file system into which a snapshot comes that is not the next behind its base: there may be another at its source, where
+// an earlier state was restored.
+func (a *arrival) branchOf() string {
+	return a.place.name + "/" + keyOf(a.record.Source, a.record.Base, a.record.GUID)
+}
 
 // arrivalIn is what the arrival of something in a file system is called among state.Uses.
 func arrivalIn(dataset string) string {
@@ -66,6 +76,9 @@ func (r *Replicas) arrive(ctx context.Context, req driver.ReceiveRequest) (a *ar
 	} else {
 		err = a.continues()
 	}
+	if err == nil && a.origin != "" {
+		err = r.allowed(ctx)
+	}
 	if err == nil {
 		err = a.goesOn()
 	}
@@ -78,7 +91,7 @@ func (a *arrival) lookAround(ctx context.Context) (*view, error) {
 		return nil, err
 	}
 	if !a.isFull() {
-		v, err := a.place.below(ctx, "1", a.dataset)
+		v, err := a.place.below(ctx, "1", a.dataset, a.branchOf())
 		if err != nil || v.has(a.record.Base) {
 			return v, err
 		}
@@ -136,6 +149,11 @@ func (a *arrival) begins() error {
 		return fmt.Errorf("the newest here is %s (%s), and %s (%s) arrives with no base: %w",
 			newest.Name, newest.GUID, a.record.Set, a.record.GUID, driver.ErrDiverged)
 	}
+	return a.isFree()
+}
+
+// isFree is an error if something is where a new file system is to be, but one of ours, without snapshots.
+func (a *arrival) isFree() error {
 	c := a.view.children[a.dataset]
 	if c == nil || c.token != "" { // see goesOn
 		return nil
@@ -178,15 +196,47 @@ func (a *arrival) continues() error {
 			return err
 		}
 	}
-	newest, _ := a.view.newest(a.dataset)
-	if newest.name != base.Name {
+	if newer, found := a.view.foreignAfter(base); found {
 		return fmt.Errorf("the newest here is %s (%s), and %s (%s) arrives on top of %s: %w",
-			newest.name, newest.guid, a.record.Set, a.record.GUID, base.Name, driver.ErrDiverged)
+			newer.name, newer.guid, a.record.Set, a.record.GUID, base.Name, driver.ErrDiverged)
+	}
+	newest, _ := a.view.newest(a.dataset)
+	if begun := a.view.children[a.branchOf()]; newest.name != base.Name || begun != nil && begun.token != "" {
+		return a.branch()
 	}
 	if a.view.there[a.name()] {
 		return fmt.Errorf("%s: %w", a.name(), driver.ErrExists)
 	}
 	return nil
+}
+
+// branch lets the replica come into a new file system, a clone of its base. Nothing is rolled back for it, and what came after the base
+// stays.
+func (a *arrival) branch() error {
+	for _, one := range a.view.ours() {
+		if one.GUID == a.record.Base {
+			a.origin = one.Name
+		}
+	}
+	a.dataset = a.branchOf()
+	if err := a.claim(); err != nil {
+		return err
+	}
+	if a.view.there[a.name()] {
+		return fmt.Errorf("%s: %w", a.name(), driver.ErrExists)
+	}
+	return a.isFree()
+}
+
+// asBegun lets a stream that can only be received as a clone come into a new file system. The caller has looked for one that broke already.
+func (a *arrival) asBegun(ctx context.Context, h head) error {
+	if !h.clone() || a.origin != "" {
+		return nil
+	}
+	if err := a.branch(); err != nil {
+		return err
+	}
+	return errors.Join(a.goesOn(), a.allowed(ctx))
 }
 
 // goesOn is ErrStale if the stream is said to go on with something else than what is kept, and another error if what is kept is
@@ -228,7 +278,7 @@ func (a *arrival) prepare(ctx context.Context) error {
 		}
 	}
 	switch {
-	case !a.isFull():
+	case !a.isNew():
 		return setRecord(ctx, a.dataset, a.record)
 	case c != nil && c.token == "":
 		return destroyFileSystem(ctx, a.dataset) // it is empty

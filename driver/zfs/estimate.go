@@ -23,7 +23,7 @@ func (k *kept) estimate(ctx context.Context, req driver.SendRequest) (int64, err
 	if err := k.check(ctx, req.Snapshot); err != nil {
 		return 0, err
 	}
-	encrypted, err := isEncrypted(ctx, req.Snapshot.Dataset.Name)
+	encrypted, err := isEncrypted(ctx, liesIn(req.Snapshot))
 	if err != nil {
 		return 0, err
 	}

@@ -24,6 +24,9 @@ type realm interface {
 	could(s driver.Snapshot) error
 	// sealProperty is the user property that its seals are in.
 	sealProperty() string
+	// spare are those of some clones that are there for their snapshots alone, and keep none that they are clones of from being
+	// destroyed: it goes with the last of them.
+	spare(ctx context.Context, clones []string) (map[string]bool, error)
 }
 
 // seen is a snapshot that is there.
@@ -35,6 +38,7 @@ type seen struct {
 
 	// Of a replica:
 	source   string   // the dataset that it is of, where it comes from
+	own      string   // its own record
 	borrowed *replica // the record of its file system, by which alone it is known
 }
 
@@ -56,6 +60,15 @@ func (made) see(ctx context.Context, names []string) (map[string]seen, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if homes := t.strays(); len(homes) > 0 {
+		sides, err := besides(ctx, homes)
+		if err != nil {
+			return nil, err
+		}
+		for _, side := range sides {
+			t.addDataset(side)
+		}
 	}
 	var doubtful []string
 	out := map[string]seen{}

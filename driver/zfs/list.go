@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -85,7 +86,17 @@ func (d *Driver) listPool(ctx context.Context, s scope) ([]driver.Snapshot, erro
 	if s.datasets == nil {
 		err = list(ctx, true, t.add, append(argv, "-r", s.pool)...)
 	} else {
-		err = chunks(s.datasets, listNames, func(some []string) error {
+		names := slices.Clone(s.datasets)
+		var sides []row
+		if sides, err = besides(ctx, s.datasets); err != nil {
+			return nil, err
+		}
+		for _, side := range sides {
+			if !slices.Contains(names, side.name) {
+				names = append(names, side.name)
+			}
+		}
+		err = chunks(names, listNames, func(some []string) error {
 			one := newTable() // a child of one chunk may be named in another
 			if err := list(ctx, true, one.add, slices.Concat(argv, []string{"-d", "1"}, some)...); err != nil {
 				return err
@@ -103,8 +114,11 @@ func (d *Driver) listPool(ctx context.Context, s scope) ([]driver.Snapshot, erro
 // join takes over what another table has of these datasets.
 func (t *table) join(o *table, datasets []string) {
 	for _, ds := range datasets {
-		t.guids[ds] = o.guids[ds]
+		if guid, there := o.guids[ds]; there {
+			t.addDataset(row{name: ds, guid: guid, origin: o.origins[ds], side: o.marks[ds]})
+		}
 	}
+	maps.Copy(t.txgs, o.txgs)
 	for _, r := range o.rows {
 		if slices.Contains(datasets, r.dataset) {
 			t.rows = append(t.rows, r)

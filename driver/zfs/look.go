@@ -46,7 +46,7 @@ func (k *kept) namesOf(s []driver.Snapshot) ([]string, error) {
 		if err := k.host.awake(one.Dataset.Name); err != nil {
 			return nil, err
 		}
-		for _, name := range []string{one.Dataset.Name, one.Name} {
+		for _, name := range []string{one.Dataset.Name, liesIn(one), one.Name} {
 			if !seen[name] {
 				seen[name] = true
 				names = append(names, name)
@@ -120,6 +120,10 @@ func (k *kept) sort(ctx context.Context, s []driver.Snapshot) (*freed, error) {
 	if err != nil {
 		return nil, err
 	}
+	spare, err := k.realm.spare(ctx, l.clones())
+	if err != nil {
+		return nil, err
+	}
 	used, release, err := k.uses.Claim(l.usesOf(s)...)
 	if err != nil {
 		return nil, err
@@ -132,7 +136,7 @@ func (k *kept) sort(ctx context.Context, s []driver.Snapshot) (*freed, error) {
 			continue
 		}
 		if err == nil {
-			err = busy(r.row, tags[r.name], mounted)
+			err = busy(r.row, tags[r.name], mounted, spare)
 		}
 		if err == nil && used[useOf(r.guid)] {
 			err = fmt.Errorf("a stream of it, or on top of it, is under way: %w", driver.ErrBusy)
@@ -172,16 +176,26 @@ func (l *look) holds(ctx context.Context) (map[string][]string, error) {
 	return holds(ctx, held)
 }
 
+// clones are those of all that was found.
+func (l *look) clones() []string {
+	var all []string
+	for _, r := range l.byName {
+		all = append(all, r.clones...)
+	}
+	return all
+}
+
 // busy tells why a snapshot that is there cannot be destroyed now.
-func busy(r row, tags []string, mounted map[string]string) error {
+func busy(r row, tags []string, mounted map[string]string, spare map[string]bool) error {
 	pins, others := pinsOf(tags)
+	clones := slices.DeleteFunc(slices.Clone(r.clones), func(clone string) bool { return spare[clone] })
 	switch {
 	case len(pins) > 0:
 		return fmt.Errorf("pinned by %q: %w", pins, driver.ErrBusy)
 	case len(others) > 0:
 		return fmt.Errorf("held by others with the tags %q: %w", others, driver.ErrBusy)
-	case len(r.clones) > 0:
-		return fmt.Errorf("cloned as %q: %w", r.clones, driver.ErrBusy)
+	case len(clones) > 0:
+		return fmt.Errorf("cloned as %q: %w", clones, driver.ErrBusy)
 	case mounted[r.name] != "":
 		return fmt.Errorf("mounted, and maybe in use, at %q: %w", mounted[r.name], driver.ErrBusy)
 	}

@@ -15,6 +15,33 @@ func automatic(m mountinfo.Mount) bool {
 	return strings.HasSuffix(m.Point, "/.zfs/snapshot/"+snap)
 }
 
+// mounted is a mount of a file system, in this process's mount namespace or another one.
+type mounted struct {
+	mountinfo.Mount
+	own bool
+}
+
+// mountsOf are the mounts of a file system, or of parts of it, in any mount namespace of this host that can be looked at.
+func mountsOf(name string) ([]mounted, error) {
+	var out []mounted
+	own := true
+	for all, err := range mountinfo.Namespaces() {
+		if errors.Is(err, fs.ErrPermission) && !own {
+			continue // not ours to look at
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range all {
+			if m.FS == Kind && m.Source == name {
+				out = append(out, mounted{m, own})
+			}
+		}
+		own = false
+	}
+	return out, nil
+}
+
 // inTheWay are those of the snapshots that are mounted in any mount namespace of this host, with one place of each. Mounts
 // that ZFS has made by itself are unmounted, as it would do some minutes later or when the snapshot is destroyed; they are in
 // the way only where somebody is in there now.

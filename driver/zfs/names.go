@@ -30,7 +30,11 @@ func checkDataset(ds driver.Dataset) error {
 // checkAsked is ErrForeign for what no snapshot of ours is called.
 func checkAsked(s driver.Snapshot) error {
 	_, err := driver.ParseSetID(string(s.Set))
-	if err != nil || checkDataset(s.Dataset) != nil || s.Name != snapshotName(s.Dataset.Name, s.Set) {
+	at := liesIn(s)
+	if at != s.Dataset.Name && !couldBeBeside(at, s.Dataset.Name) {
+		at = ""
+	}
+	if err != nil || checkDataset(s.Dataset) != nil || checkName(at) != nil || s.Name != snapshotName(at, s.Set) {
 		return fmt.Errorf("it is not where a snapshot of volsnap would be: %w", driver.ErrForeign)
 	}
 	return nil

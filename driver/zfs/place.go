@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ func (p place) could(s driver.Snapshot) error {
 	if err := checkAsked(s); err != nil {
 		return err
 	}
-	if !p.holds(s.Dataset.Name) {
+	if !p.holds(s.Dataset.Name) || liesIn(s) != s.Dataset.Name {
 		return fmt.Errorf("it is not in %s: %w", p.name, driver.ErrForeign)
 	}
 	return nil
@@ -37,6 +38,7 @@ func (p place) see(ctx context.Context, names []string) (map[string]seen, error)
 	if err != nil {
 		return nil, err
 	}
+	maps.DeleteFunc(v.snapshots, func(_ string, one seen) bool { return one.deferred })
 	return v.snapshots, nil
 }
 
@@ -81,6 +83,23 @@ type child struct {
 	token  string   // of a stream that broke; "" if there is none
 }
 
+// spare implements realm: the file systems of a place are there for their replicas alone.
+func (p place) spare(ctx context.Context, clones []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	clones = slices.DeleteFunc(clones, func(name string) bool { return !p.holds(name) })
+	if len(clones) == 0 {
+		return out, nil
+	}
+	v, err := p.look(ctx, clones)
+	if err != nil {
+		return nil, err
+	}
+	for name, c := range v.children {
+		out[name] = c.intent != nil
+	}
+	return out, nil
+}
+
 // view sorts what was listed.
 func (p place) view(all facts) (*view, error) {
 	v := &view{there: map[string]bool{}, snapshots: map[string]seen{}, children: map[string]*child{}}
@@ -104,10 +123,11 @@ func (p place) view(all facts) (*view, error) {
 		}
 		one := seen{row: r}
 		one.now, one.ours = v.judge(r, props)
+		one.ours = one.ours && !r.deferred
 		if rec, _ := v.recordOf(r, props); one.ours && rec != nil {
 			one.source = rec.Source
-			if props[replicaProp].source != local {
-				one.borrowed = rec
+			if one.own = props[replicaProp].value; props[replicaProp].source != local {
+				one.own, one.borrowed = "", rec
 			}
 		}
 		v.snapshots[name] = one
@@ -195,6 +215,16 @@ func (v *view) has(guid string) bool {
 	return slices.ContainsFunc(v.ours(), func(s driver.Snapshot) bool { return s.GUID == guid })
 }
 
+// foreignAfter is a snapshot that is not ours, made after one of ours in its file system.
+func (v *view) foreignAfter(base driver.Snapshot) (row, bool) {
+	for _, one := range v.snapshots {
+		if one.dataset == base.Dataset.Name && !one.ours && !one.deferred && one.txg > base.Order {
+			return one.row, true
+		}
+	}
+	return row{}, false
+}
+
 // newest is the newest snapshot of a file system, whosoever it is.
 func (v *view) newest(dataset string) (newest row, found bool) {
 	for _, one := range v.snapshots {
@@ -214,6 +244,7 @@ func (p properties) row(name string) (row, error) {
 	if err != nil || !validGUID(r.guid) || checkName(r.dataset) != nil {
 		return row{}, fmt.Errorf("zfs get: what is %q with the GUID %q and the txg %q?", name, r.guid, p["createtxg"].value)
 	}
+	r.deferred = p["defer_destroy"].value == "on"
 	if clones := value(p["clones"].value); clones != "" {
 		r.clones = strings.Split(clones, ",")
 	}

@@ -67,6 +67,9 @@ func (r *Replicas) receive(ctx context.Context, req driver.ReceiveRequest, in io
 	if err != nil {
 		return driver.Snapshot{}, err
 	}
+	if err := a.asBegun(ctx, s.head); err != nil {
+		return driver.Snapshot{}, err
+	}
 	if err := a.prepare(ctx); err != nil {
 		return driver.Snapshot{}, err
 	}
@@ -82,7 +85,10 @@ func (r *Replicas) receive(ctx context.Context, req driver.ReceiveRequest, in io
 // fill runs `zfs receive`. Options that could change more than the new snapshot (-F, -d, -e) are never given.
 func (a *arrival) fill(ctx context.Context, s *arriving) error {
 	argv := []string{"zfs", "receive", "-s", "-u"}
-	if a.isFull() {
+	if a.origin != "" {
+		argv = append(argv, "-o", "origin="+a.origin)
+	}
+	if a.isNew() {
 		value, err := a.record.encode()
 		if err != nil {
 			return err
@@ -142,7 +148,7 @@ func (a *arrival) finish(ctx context.Context) (driver.Snapshot, error) {
 	if !there || !one.ours || one.guid != a.record.GUID {
 		return driver.Snapshot{}, fmt.Errorf("%s: is not what was received a moment ago: %w", a.name(), driver.ErrForeign)
 	}
-	if a.isFull() {
+	if a.isNew() {
 		if err := a.provesHarmless(ctx); err != nil {
 			return driver.Snapshot{}, errors.Join(err, a.discard(ctx))
 		}

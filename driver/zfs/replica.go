@@ -25,6 +25,7 @@ type replica struct {
 	Source   string          `json:"source"` // the dataset's name where it comes from
 	GUID     string          `json:"guid"`
 	Base     string          `json:"base,omitempty"`
+	Class    string          `json:"class,omitempty"` // of the set's consistency, if the source said so
 	Taken    time.Time       `json:"taken"`
 	Received time.Time       `json:"received"` // before it has arrived: when it began to
 }
@@ -38,6 +39,9 @@ func replicaOf(req driver.ReceiveRequest, now time.Time) (replica, error) {
 	r := replica{
 		Version: replicaVersion, Set: s.Set, Member: s.Member, Of: s.Of, Volumes: slices.Clone(s.Volumes), Source: s.Dataset.Name,
 		GUID: s.GUID, Base: req.Base, Taken: s.Taken.UTC(), Received: now.UTC(),
+	}
+	if checkClass(s.Consistency) == nil {
+		r.Class = s.Consistency
 	}
 	if _, err := r.encode(); err != nil {
 		return replica{}, fmt.Errorf("it was announced with %w", err)
@@ -86,6 +90,8 @@ func (r replica) check() error {
 		return fmt.Errorf("GUID %.100q", r.GUID)
 	case r.Base != "" && (!validGUID(r.Base) || r.Base == r.GUID):
 		return fmt.Errorf("base %.100q", r.Base)
+	case r.Class != "" && checkClass(r.Class) != nil:
+		return fmt.Errorf("class %.100q", r.Class)
 	}
 	return checkVolumes(r.Volumes)
 }

@@ -15,7 +15,9 @@ const unset = "-" // what -H prints for a property that is not set
 
 // columns are what is asked of datasets and snapshots; clones are added where somebody means to destroy.
 func columns() string {
-	return strings.Join(append([]string{"name", "guid", "createtxg", "creation", "userrefs", sealProp}, recordProps()...), ",")
+	return strings.Join(append([]string{
+		"name", "guid", "createtxg", "creation", "userrefs", "origin", "defer_destroy", sideProp, sealProp,
+	}, recordProps()...), ",")
 }
 
 // row is a line of a listing.
@@ -25,6 +27,8 @@ type row struct {
 	txg                 uint64
 	creation            time.Time
 	held                bool
+	origin, side        string // of a dataset, "" if not set: the snapshot that it is a clone of, and what volsnap made it for
+	deferred            bool   // it was destroyed, and is there for its clones alone
 	seal, record        string // "" if not set
 	clones              []string
 }
@@ -32,7 +36,7 @@ type row struct {
 // parseRow reads what was asked by columns, and clones perhaps. A name has no tabs, but a value may, if others have set it:
 // such a line is refused, since nothing says what in it is true.
 func parseRow(f []string) (row, error) {
-	const fixed = 6
+	const fixed = 9
 	if len(f) != fixed+valueParts && len(f) != fixed+valueParts+1 {
 		return row{}, fmt.Errorf("zfs list: %d columns in the line of %q", len(f), f[0])
 	}
@@ -45,7 +49,7 @@ func parseRow(f []string) (row, error) {
 	}
 	r.txg, r.creation = txg, time.Unix(seconds, 0)
 	r.held = f[4] != "0" && f[4] != unset
-	r.seal = value(f[5])
+	r.origin, r.deferred, r.side, r.seal = value(f[5]), f[6] == "on", value(f[7]), value(f[8])
 	for _, part := range f[fixed : fixed+valueParts] {
 		r.record += value(part)
 	}
@@ -65,6 +69,10 @@ func value(field string) string {
 // table is what a listing gave: the GUIDs of datasets, and the snapshots whose name could be ours.
 type table struct {
 	guids   map[string]string // by the dataset's name
+	origins map[string]string // by the dataset's name, of clones
+	marks   map[string]string // volsnap:side, by the dataset's name
+	homes   map[string]string // by the dataset's name, of those at the side of another: that one
+	txgs    map[string]uint64 // by the name of any snapshot
 	rows    []row
 	seen    map[string]bool
 	records map[string]parsed // by value: the members of a set have the same
@@ -76,7 +84,10 @@ type parsed struct {
 }
 
 func newTable() *table {
-	return &table{guids: map[string]string{}, seen: map[string]bool{}, records: map[string]parsed{}}
+	return &table{
+		guids: map[string]string{}, origins: map[string]string{}, marks: map[string]string{}, homes: map[string]string{}, txgs: map[string]uint64{},
+		seen: map[string]bool{}, records: map[string]parsed{},
+	}
 }
 
 // add takes a line. A name that comes twice was forged by a property with a line break in it.
@@ -90,13 +101,24 @@ func (t *table) add(fields []string) error {
 	}
 	t.seen[r.name] = true
 	if r.snap == "" {
-		t.guids[r.name] = r.guid
+		t.addDataset(r)
 		return nil
 	}
-	if _, err := driver.ParseName(r.snap); err == nil {
+	t.txgs[r.name] = r.txg
+	if _, err := driver.ParseName(r.snap); err == nil && !r.deferred {
 		t.rows = append(t.rows, r)
 	}
 	return nil
+}
+
+func (t *table) addDataset(r row) {
+	t.guids[r.name], t.marks[r.name] = r.guid, r.side
+	if r.origin != "" {
+		t.origins[r.name] = r.origin
+	}
+	if home, is := sideOf(r.name, r.side); is {
+		t.homes[r.name] = home
+	}
 }
 
 func (t *table) parse(value string) (*record, error) {
@@ -124,8 +146,8 @@ func (t *table) judge(r row) (s driver.Snapshot, by proof) {
 		return s, none
 	}
 	s = driver.Snapshot{
-		Dataset: driver.Dataset{Kind: Kind, Name: r.dataset}, Name: r.name, Set: set, GUID: r.guid, Order: r.txg,
-		Taken: r.creation, Sealed: r.seal != "",
+		Dataset: driver.Dataset{Kind: Kind, Name: t.home(r.dataset)}, Name: r.name, Set: set, GUID: r.guid, Order: r.txg,
+		Taken: r.creation, Sealed: r.seal != "", Lines: t.lines(r),
 	}
 	m, markErr := parseMark(r.seal)
 	member, mine := m.members[r.guid] // the seal was set on this very snapshot
@@ -143,7 +165,7 @@ func (t *table) judge(r row) (s driver.Snapshot, by proof) {
 		if mine {
 			return it.Member == member
 		}
-		return it.Dataset == t.guids[r.dataset]
+		return t.isOf(it.Dataset, r)
 	})
 	switch {
 	case !found && !mine:
@@ -167,13 +189,14 @@ func (t *table) judge(r row) (s driver.Snapshot, by proof) {
 	return s, bySeal
 }
 
-// moved reports whether a snapshot is known by its seal alone, since it lies under another dataset than when it was made.
+// moved reports whether a snapshot is known by its seal alone, since it lies under another dataset than when it was made, and none of
+// those that have been one after the other in one place.
 func (t *table) moved(r row) bool {
 	rec, err := t.parse(r.record)
 	if err != nil {
 		return false
 	}
-	_, named := rec.of(func(it item) bool { return it.Dataset == t.guids[r.dataset] })
+	_, named := rec.of(func(it item) bool { return t.isOf(it.Dataset, r) })
 	return !named
 }
 

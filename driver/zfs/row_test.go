@@ -15,7 +15,7 @@ const snapName = "volsnap-ccn-20261121T020000.123Z"
 
 // line is a line of a listing with these properties.
 func line(name, guid, seal, record string) []string {
-	f := []string{name, guid, "812", "1795226400", "0", seal, record}
+	f := []string{name, guid, "812", "1795226400", "0", "-", "-", "-", seal, record}
 	return append(f, "-", "-", "-")
 }
 
@@ -142,7 +142,7 @@ func TestRowWriter(t *testing.T) {
 // FuzzAdd: whatever is printed, what is listed as ours was shown to be.
 func FuzzAdd(f *testing.F) {
 	rec := encoded(f, sampleRecord(1))
-	f.Add("tank/a\t" + sampleRecord(1).Items[0].Dataset + "\t1\t1\t-\t-\t-\t-\t-\t-\ntank/a@" + snapName + "\t5\t1\t1\t0\t1 frozen 1 1:5\t" + rec + "\t-\t-\t-\n")
+	f.Add("tank/a\t" + sampleRecord(1).Items[0].Dataset + "\t1\t1\t-\t-\t-\t-\t-\t-\t-\t-\t-\ntank/a@" + snapName + "\t5\t1\t1\t0\t-\toff\t-\t1 frozen 1 1:5\t" + rec + "\t-\t-\t-\n")
 	f.Fuzz(func(t *testing.T, out string) {
 		tab := newTable()
 		w := &rowWriter{use: tab.add}

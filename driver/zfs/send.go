@@ -28,7 +28,7 @@ func (k *kept) send(ctx context.Context, req driver.SendRequest, w io.Writer) er
 		return err
 	}
 	defer release()
-	encrypted, err := isEncrypted(ctx, req.Snapshot.Dataset.Name)
+	encrypted, err := isEncrypted(ctx, liesIn(req.Snapshot))
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,12 @@ const (
 		1<<28 | 1<<29 // long names (2.3) and large microzaps (2.4)
 )
 
-// Flags of DRR_BEGIN. DRR_FLAG_CLONE (1<<0) makes a new file system on top of any snapshot of the pool.
-const flagsKnown = 1<<1 | 1<<2 | 1<<3 // case-insensitive, free records, spill blocks
+// Flags of DRR_BEGIN. DRR_FLAG_CLONE says that the base lies in another dataset at the source, and that it can only be received as
+// a clone of the base: `zfs receive` is told of which, and takes no other.
+const (
+	flagClone  = 1 << 0
+	flagsKnown = flagClone | 1<<1 | 1<<2 | 1<<3 // case-insensitive, free records, spill blocks
+)
 
 // head is what the first record of a stream says.
 type head struct {
@@ -95,6 +99,8 @@ func (h head) plain() error {
 		return fmt.Errorf("it has features (%#x) that are not received here", h.features&^featuresKnown)
 	case h.flags&^flagsKnown != 0:
 		return fmt.Errorf("it has flags (%#x) that are not received here", h.flags&^flagsKnown)
+	case h.clone() && h.from == "":
+		return errors.New("it is of a clone of nothing")
 	case h.payload > payloadLimit || h.payload > 0 && !raw && !resuming:
 		return fmt.Errorf("it begins with %d bytes that no plain stream has", h.payload)
 	case h.to == "" || !strings.Contains(h.name, "@"):
@@ -104,6 +110,7 @@ func (h head) plain() error {
 }
 
 func (h head) raw() bool      { return h.features&featureRaw != 0 }
+func (h head) clone() bool    { return h.flags&flagClone != 0 }
 func (h head) resuming() bool { return h.features&featureResuming != 0 }
 
 // makes is an error for a stream that makes another snapshot, or builds on another.

@@ -72,7 +72,8 @@ func TestStreamHead(t *testing.T) {
 		{"redacted", func(b *beginning) { b.version |= 1 << 21 << 2 }, false},
 		{"with a feature of a time to come", func(b *beginning) { b.version |= 1 << 31 << 2 }, false},
 		{"of a volume", func(b *beginning) { b.objects = 3 }, false},
-		{"a clone of anything", func(b *beginning) { b.flags |= 1 }, false},
+		{"a clone of its base", func(b *beginning) { b.flags |= 1 }, true},
+		{"a clone of nothing", func(b *beginning) { b.flags |= 1; b.from = 0 }, false},
 		{"with a flag of somebody else", func(b *beginning) { b.flags |= 1 << 24 }, false},
 		{"with a payload", func(b *beginning) { b.payload = 8 }, false},
 		{"with too much of it", func(b *beginning) { b.version |= featureRaw << 2; b.payload = payloadLimit + 1 }, false},
@@ -185,7 +186,7 @@ func FuzzStreamHead(f *testing.F) {
 		if err != nil || h.plain() != nil {
 			return
 		}
-		if h.kind != substream || h.objects != fileSystemS || h.flags&1 != 0 || !validGUID(h.to) || h.from != "" && !validGUID(h.from) {
+		if h.kind != substream || h.objects != fileSystemS || h.clone() && h.from == "" || !validGUID(h.to) || h.from != "" && !validGUID(h.from) {
 			t.Fatalf("%+v is plain", h)
 		}
 		s, err := begun(bytes.NewReader(b), h.to, h.from, h.resuming())

@@ -47,11 +47,10 @@ func (r *Replicas) destroyEmptied(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	c := v.children[name]
-	if c == nil || c.intent == nil || c.token != "" || len(v.there) > 1 {
+	if c := v.children[name]; c == nil || c.intent == nil || c.token != "" {
 		return nil
 	}
-	return destroyFileSystem(ctx, name)
+	return retire(ctx, r.place, name)
 }
 
 // destroyFileSystem destroys one in which there is nothing: `zfs destroy` without -r refuses any other.

@@ -45,7 +45,7 @@ func (k *kept) mount(ctx context.Context, s driver.Snapshot, dir string) error {
 	}
 	_, err := run(ctx, "mount", "-i", "-c", "-n", "-t", "zfs", "-o", "ro,nosuid,nodev,noexec", "--", s.Name, dir)
 	if err != nil {
-		return withKey(ctx, s.Dataset.Name, err)
+		return withKey(ctx, liesIn(s), err)
 	}
 	if err := k.check(ctx, s); err != nil { // it may have been replaced just before it was mounted
 		return errors.Join(err, unmount(dir))

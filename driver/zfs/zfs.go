@@ -71,6 +71,10 @@ var (
 	_ driver.Sender   = (*Driver)(nil)
 	_ driver.Receiver = (*Replicas)(nil)
 	_ driver.Sender   = (*Replicas)(nil)
+
+	_ driver.Stager      = (*Driver)(nil)
+	_ driver.SwapChecker = (*Driver)(nil)
+	_ driver.Fetcher     = (*Driver)(nil)
 )
 
 // New is a driver for all pools that are imported on this host.

@@ -47,12 +47,24 @@ func (z zfsPool) litter(*testing.T, *app, map[string]bool) []string { return nil
 // more, as an operator would not: volsnap has to be able to destroy the snapshot all the same.
 func (z zfsPool) open(t *testing.T, snapshots []string) (dirs []string, done func()) {
 	t.Helper()
+	var mounts []string
 	for _, s := range snapshots {
 		dataset, snapshot, _ := strings.Cut(s, "@")
 		top := strings.TrimSpace(command(t, "zfs", "get", "-Hp", "-o", "value", "mountpoint", dataset))
+		if top == "none" { // a restore has put another in the dataset's place
+			top = t.TempDir()
+			command(t, "mount", "-t", "zfs", s, top)
+			mounts = append(mounts, top)
+			dirs = append(dirs, top)
+			continue
+		}
 		dirs = append(dirs, filepath.Join(top, ".zfs", "snapshot", snapshot))
 	}
-	return dirs, func() {}
+	return dirs, func() {
+		for _, at := range mounts {
+			command(t, "umount", at)
+		}
+	}
 }
 
 // rename finds the id in the names of snapshots and in their properties.

@@ -1,0 +1,236 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/mountinfo"
+)
+
+// settings are the properties, by name, that a file system does not just inherit or have by default: those that were set on it, or came
+// with a stream.
+type settings map[string]string
+
+// never are the properties that go with the data of a file system, or with its key.
+var never = []string{"keylocation", "keyformat", "pbkdf2iters", "encryption"}
+
+// limits are the properties that are of the room in a pool, and those that show a file system to others.
+var limits = []string{
+	"quota", "refquota", "reservation", "refreservation", "filesystem_limit", "snapshot_limit", "sharenfs", "sharesmb",
+	canMount, mountPoint, "readonly",
+}
+
+// ownPrefix is that of the properties that are volsnap's.
+const ownPrefix = "volsnap:"
+
+// settingsOf reads those of a file system. A user property with a tab or a line break cannot be told from others: an error.
+func settingsOf(ctx context.Context, name string) (settings, error) {
+	out := settings{}
+	seen := map[string]bool{}
+	err := list(ctx, false, func(f []string) error {
+		if len(f) != 3 || seen[f[0]] {
+			return fmt.Errorf("%s: the properties of %s cannot be read at %q: has a user property a tab or a line break?: %w",
+				"zfs get", name, f[0], driver.ErrNotSupported)
+		}
+		seen[f[0]] = true
+		if (f[2] == local || f[2] == "received") && !strings.HasPrefix(f[0], ownPrefix) && !slices.Contains(never, f[0]) {
+			out[f[0]] = f[1]
+		}
+		return nil
+	}, "zfs", "get", "-Hp", "-t", "filesystem", "-o", "property,value,source", "all", name)
+	return out, err
+}
+
+func (s settings) without(names ...string) settings {
+	out := maps.Clone(s)
+	for _, name := range names {
+		delete(out, name)
+	}
+	return out
+}
+
+// last are set after all others: with them a file system gets its place.
+var last = []string{mountPoint, canMount}
+
+// resets are the properties that are not inherited, with what they are when they were never set.
+var resets = map[string]string{"quota": "none", "refquota": "none", "reservation": "none", "refreservation": "none", "filesystem_limit": "none", "snapshot_limit": "none"}
+
+// apply gives a file system these settings, and no others.
+func (s settings) apply(ctx context.Context, name string) error {
+	have, err := settingsOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	set, back := s.from(have)
+	for _, argv := range back {
+		if err := runIf(ctx, append(argv, name)); err != nil {
+			return err
+		}
+	}
+	for _, args := range set {
+		if len(args) == 0 {
+			continue
+		}
+		if err := runIf(ctx, slices.Concat([]string{"zfs", "set"}, args, []string{name})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runIf(ctx context.Context, argv []string) error {
+	_, err := run(ctx, argv...)
+	return err
+}
+
+// from is what has to be set, in two steps, and the commands that take back what is not to be.
+func (s settings) from(have settings) (set [2][]string, back [][]string) {
+	for _, prop := range slices.Sorted(maps.Keys(s)) {
+		if value, has := have[prop]; has && value == s[prop] {
+			continue
+		}
+		step := 0
+		if slices.Contains(last, prop) {
+			step = 1
+		}
+		set[step] = append(set[step], prop+"="+s[prop])
+	}
+	for _, prop := range slices.Sorted(maps.Keys(have)) {
+		if _, stays := s[prop]; stays {
+			continue
+		}
+		reset, is := resets[prop]
+		switch {
+		case is:
+			back = append(back, []string{"zfs", "set", prop + "=" + reset})
+		case prop == canMount:
+			back = append(back, []string{"zfs", "inherit", "-S", prop})
+		default:
+			back = append(back, []string{"zfs", "inherit", prop})
+		}
+	}
+	return set, back
+}
+
+// placeProp has the place of a dataset while another one is swapped into it.
+const placeProp = "volsnap:place"
+
+const placeVersion = 1
+
+// where is the place that a dataset has among others: what is as before when another one is in it.
+type where struct {
+	Version  int      `json:"version"`
+	Settings settings `json:"settings"`
+	Mount    *point   `json:"mount,omitempty"` // nil: it was not mounted
+}
+
+// point is where a file system is mounted.
+type point struct {
+	At      string   `json:"at"`
+	Options []string `json:"options"`
+}
+
+// placeLimit is how long the text of a place can be.
+const placeLimit = valueLimit
+
+func (w where) encode() (string, error) {
+	text, err := pack(w)
+	if err == nil && len(text) > placeLimit {
+		err = fmt.Errorf("its properties are %d bytes, and there is room for %d: %w", len(text), placeLimit, driver.ErrNotSupported)
+	}
+	return text, err
+}
+
+func parsePlace(text string) (where, error) {
+	var w where
+	err := decode(text, placeVersion, &w)
+	if err == nil && w.Version != placeVersion {
+		err = fmt.Errorf("version %d, not %d", w.Version, placeVersion)
+	}
+	if err == nil && w.Mount != nil && (!filepath.IsAbs(w.Mount.At) || slices.ContainsFunc(w.Mount.Options, func(o string) bool { return !slices.Contains(mountOptions, o) })) {
+		err = fmt.Errorf("mounted at %q with %q", w.Mount.At, w.Mount.Options)
+	}
+	for prop := range w.Settings {
+		if err == nil && (prop == "" || strings.ContainsAny(prop, "= \t\n") || strings.HasPrefix(prop, "-") || strings.HasPrefix(prop, ownPrefix)) {
+			err = fmt.Errorf("a property %q", prop)
+		}
+	}
+	if err != nil {
+		return where{}, fmt.Errorf("what volsnap noted in %s is damaged: %w", placeProp, err)
+	}
+	return w, nil
+}
+
+// mountOptions are those of any mount that are kept.
+var mountOptions = []string{"ro", "rw", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "strictatime", "sync", "dirsync"}
+
+func optionsOf(m mountinfo.Mount) []string {
+	var out []string
+	for _, option := range m.Options {
+		if slices.Contains(mountOptions, option) && !slices.Contains(out, option) {
+			out = append(out, option)
+		}
+	}
+	if slices.Contains(out, "ro") { // of the mount or of the file system
+		out = slices.DeleteFunc(out, func(o string) bool { return o == "rw" })
+	}
+	return out
+}
+
+// ensureMounted lets ZFS mount a file system where its properties say, unless it is.
+func ensureMounted(ctx context.Context, name string) error {
+	at, err := ownMounts(name)
+	if err != nil || len(at) > 0 {
+		return err
+	}
+	_, err = run(ctx, "zfs", "mount", name)
+	if err != nil && strings.Contains(err.Error(), "already mounted") {
+		err = nil
+	}
+	return err
+}
+
+func ownMounts(name string) ([]mounted, error) {
+	at, err := mountsOf(name)
+	return slices.DeleteFunc(at, func(m mounted) bool { return !m.own }), err
+}
+
+// mount mounts a file system where another one was.
+func (p point) mount(ctx context.Context, name string) error {
+	at, err := ownMounts(name)
+	if err != nil || slices.ContainsFunc(at, func(m mounted) bool { return m.Point == p.At }) {
+		return err
+	}
+	if mountpoint, err := run(ctx, "zfs", "get", "-Hp", "-o", "value", mountPoint, name); err != nil {
+		return err
+	} else if strings.TrimSuffix(mountpoint, "\n") == p.At {
+		return ensureMounted(ctx, name)
+	}
+	_, err = run(ctx, "mount", "-i", "-c", "-t", "zfs", "-o", strings.Join(p.Options, ","), "--", name, p.At)
+	return err
+}
+
+// errSeveral is a file system that is mounted more than once.
+var errSeveral = errors.New("it is mounted more than once")
+
+// pointOf is where a file system is mounted; nil if it is not. ErrBusy: at several places.
+func pointOf(name string) (*point, error) {
+	at, err := ownMounts(name)
+	switch {
+	case err != nil || len(at) == 0:
+		return nil, err
+	case len(at) > 1 || at[0].Root != "/":
+		var points []string
+		for _, m := range at {
+			points = append(points, m.Point)
+		}
+		return nil, fmt.Errorf("%s: %w, or a directory of it: %q: %w", name, errSeveral, points, driver.ErrBusy)
+	}
+	return &point{At: at[0].Point, Options: optionsOf(at[0].Mount)}, nil
+}

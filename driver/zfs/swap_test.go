@@ -1,0 +1,162 @@
+package zfs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/volsnap/volsnap/driver"
+)
+
+// TestMoves: from wherever a swap was left, in whichever direction the next one goes, both are where they belong in the end, and no
+// rename finds its name taken.
+func TestMoves(t *testing.T) {
+	const old, next = "1", "2"
+	for _, at := range [][spots]string{
+		{old, next, ""}, {next, old, ""}, {"", next, old}, {next, "", old}, {"", old, next}, {old, "", next}, {old, "", ""}, {"", old, ""}, {"", "", old},
+	} {
+		for _, want := range []string{old, next} {
+			steps, err := moves(at, want)
+			if strings.Join(at[:], "") == old && want == next {
+				if !errors.Is(err, driver.ErrForeign) {
+					t.Errorf("%q, want %s: %v", at, want, err)
+				}
+				continue
+			}
+			now := at
+			for _, step := range steps {
+				if now[step[0]] == "" || now[step[1]] != "" {
+					t.Errorf("%q, want %s: %v", at, want, steps)
+				}
+				now[step[1]], now[step[0]] = now[step[0]], ""
+			}
+			if err != nil || now[inPlace] != want || now[between] != "" {
+				t.Errorf("%q, want %s: %v, %v: %q", at, want, steps, err, now)
+			}
+		}
+	}
+	for _, at := range [][spots]string{{}, {old, next, "3"}, {old, "3", ""}} {
+		if steps, err := moves(at, next); !errors.Is(err, driver.ErrForeign) {
+			t.Errorf("%q: %v, %v", at, steps, err)
+		}
+	}
+	if steps, err := moves([spots]string{"", "", ""}, ""); !errors.Is(err, driver.ErrForeign) {
+		t.Errorf("no GUID: %v, %v", steps, err)
+	}
+}
+
+func TestSideOf(t *testing.T) {
+	ds := "tank/a b/pg"
+	stage := stageOf(ds, "restore-1")
+	mark := sideMark(stage, ds)
+	line := lineOf(ds, "100")
+	for name, want := range map[string]string{stage: ds, thirdOf(stage): ds, line: ds, strings.Replace(stage, "a b", "moved", 1): "tank/moved/pg"} {
+		if got, is := sideOf(name, mark); !is || got != want {
+			t.Errorf("%q: %q, %t", name, got, is)
+		}
+		if got := couldBeBeside(name, ds); got != (want == ds) {
+			t.Errorf("%q beside %q: %t", name, ds, got)
+		}
+	}
+	for _, name := range []string{ds, stage + "/child", "tank/a b/" + stagePrefix + "x-01234567", "tank/a b/settled", thirdPrefix, "tank", stage + "x"} {
+		if got, is := sideOf(name, mark); is {
+			t.Errorf("%q is at the side of %q", name, got)
+		}
+	}
+	for _, bad := range []string{"", "1", "1//", "2" + mark[1:], mark + "/x", "yes"} {
+		if got, is := sideOf(stage, bad); is {
+			t.Errorf("by %q: %q", bad, got)
+		}
+	}
+	if got, is := sideOf(stageOf("tank", "x"), sideMark(stageOf("tank", "x"), "tank")); !is || got != "tank" {
+		t.Errorf("of a pool: %q, %t", got, is)
+	}
+}
+
+// TestLines: what a restore has left of a dataset is listed as its own, with what it came out of.
+func TestLines(t *testing.T) {
+	const ds = "tank/pg"
+	one := lineOf(ds, "1")
+	dataset := func(name, guid, origin, mark string) []string {
+		f := line(name, guid, "-", "-")
+		f[5], f[7] = origin, mark
+		return f
+	}
+	snapshot := func(name, guid, txg string) []string {
+		f := line(name, guid, "-", "-")
+		f[2] = txg
+		return f
+	}
+	mark := sideMark(stageOf(ds, "x"), ds)
+	tab := newTable()
+	for _, f := range [][]string{
+		dataset(one, "1", ds+"@two", mark), snapshot(one+"@three", "103", "30"), dataset(ds, "2", "-", "-"), snapshot(ds+"@one", "101", "10"),
+		snapshot(ds+"@two", "102", "20"), snapshot(ds+"@four", "104", "40"), dataset("tank/clone", "9", ds+"@two", "-"), snapshot("tank/clone@x", "109", "50"),
+	} {
+		if err := tab.add(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		dataset string
+		txg     uint64
+		home    string
+		want    []driver.Line
+	}{
+		{one, 30, ds, []driver.Line{{ID: "volsnap-line-" + short(ds, "1"), Order: 30}, {Order: 20}}},
+		{ds, 40, ds, nil}, {"tank/clone", 50, "tank/clone", nil},
+	} {
+		r := row{dataset: tc.dataset, txg: tc.txg}
+		if diff := cmp.Diff(tc.want, tab.lines(r)); diff != "" || tab.home(tc.dataset) != tc.home {
+			t.Errorf("%s is of %s: %s", tc.dataset, tab.home(tc.dataset), diff)
+		}
+	}
+	for guid, want := range map[string]bool{"1": true, "2": true, "9": false} {
+		if got := tab.isOf(guid, row{dataset: ds}); got != want {
+			t.Errorf("that %s was in the place of %s is %t", guid, ds, got)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	was := settings{"compression": "lz4", mountPoint: "/srv/pg", "quota": "1024", "com.sun:auto": "yes"}
+	have := settings{"compression": "off", mountPoint: "none", canMount: noAuto, "exec": "off", "refquota": "5", "com.sun:auto": "yes"}
+	set, back := was.from(have)
+	if diff := cmp.Diff([2][]string{{"compression=lz4", "quota=1024"}, {"mountpoint=/srv/pg"}}, set); diff != "" {
+		t.Error(diff)
+	}
+	want := [][]string{{"zfs", "inherit", "-S", canMount}, {"zfs", "inherit", "exec"}, {"zfs", "set", "refquota=none"}}
+	if diff := cmp.Diff(want, back); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzParsePlace(f *testing.F) {
+	good := where{Version: placeVersion, Settings: settings{"a:b": "c\n\td"}, Mount: &point{At: "/a b", Options: []string{"rw", "nosuid"}}}
+	text, err := good.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add(`{"version":1,"settings":{"-r":"x"}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		w, err := parsePlace(text)
+		if err != nil {
+			return
+		}
+		for prop := range w.Settings {
+			if prop == "" || prop[0] == '-' || strings.ContainsAny(prop, "= ") {
+				t.Errorf("accepted %q", prop)
+			}
+		}
+		again, err := w.encode()
+		if err != nil {
+			return
+		}
+		if same, err := parsePlace(again); err != nil || !cmp.Equal(w, same) {
+			t.Errorf("%q: %+v, %v", text, same, err)
+		}
+	})
+}
