@@ -42,8 +42,21 @@
 // (`zfs receive -A`) if all of the stream comes, if the stream turned out to be bad, or if the pool is full.
 //
 // What is received lies in a file system that is not mounted, has no mount point, and would be mounted read-only, without devices,
-// setuid and execution. Nothing is rolled back: an increment has to build on the newest snapshot of its file system, which
-// must not have changed since. It is the kernel that takes streams apart, also those of a hostile source.
+// setuid and execution. Nothing is rolled back: an increment that does not build on the newest snapshot of its file system, which
+// must not have changed since, comes into a clone of what it builds on. It is the kernel that takes streams apart, also those of a hostile source.
+//
+// # Stages and lines
+//
+//	pool/volsnap-stage-<name>-<hash>  a clone that is to take the place of pool/ds, or what it has replaced
+//	  volsnap:side                    whose stage it is
+//	  volsnap:place                   while they are swapped: what the place is to be like, see where
+//	pool/volsnap-line-<hash>          what was replaced, there for its snapshots alone
+//
+// A dataset of which an earlier state was restored has several histories. The one of what is there now lies in it, by `zfs promote`; each of
+// the others in a line beside it. All are the dataset's own (driver.Snapshot.Dataset), wherever they lie (Name), and tell what they came
+// out of (Lines). A snapshot that lines come out of is destroyed with -d: it counts as gone, and ZFS frees it with the last of them.
+// In a place a further file system is for a further history, and is a clone of the replica on which it builds. docs/adr/0020-zfs-restore.md
+// has the reasons.
 //
 // # How ZFS is spoken to
 //
