@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"path"
 	"slices"
 
 	"github.com/volsnap/volsnap/driver"
@@ -29,4 +30,33 @@ func presentOf(sets []snapset.Set) map[driver.SetID][]driver.Dataset {
 		}
 	}
 	return found
+}
+
+// histories gives datasets that hold the histories of one dataset (driver.Line), as those of replicas on ZFS may, the same one of them.
+func histories(sets []snapset.Set) func(driver.Dataset) driver.Dataset {
+	same := map[driver.Dataset]driver.Dataset{}
+	first := func(ds driver.Dataset) driver.Dataset {
+		for {
+			next, more := same[ds]
+			if !more {
+				return ds
+			}
+			ds = next
+		}
+	}
+	for _, s := range sets {
+		for _, m := range s.Snapshots {
+			at := first(m.Dataset)
+			for _, line := range m.Lines {
+				ds := m.Dataset
+				if line.ID != "" {
+					ds.Name = path.Join(path.Dir(m.Dataset.Name), line.ID)
+				}
+				if other := first(ds); other != at {
+					same[other] = at
+				}
+			}
+		}
+	}
+	return first
 }

@@ -23,8 +23,9 @@ func lastOf(sets []snapset.Set) map[driver.SetID][]snapset.Member {
 		return found
 	}
 	now := map[string]driver.Dataset{}
+	one := histories(sets)
 	for _, m := range sets[len(sets)-1].Manifest.Members {
-		now[m.Volume] = datasetOf(m)
+		now[m.Volume] = one(datasetOf(m))
 	}
 	type place struct {
 		volume  string
@@ -34,7 +35,7 @@ func lastOf(sets []snapset.Set) map[driver.SetID][]snapset.Member {
 	for _, s := range slices.Backward(sets) {
 		for _, m := range s.Manifest.Members {
 			at, known := now[m.Volume]
-			here := place{m.Volume, datasetOf(m)}
+			here := place{m.Volume, one(datasetOf(m))}
 			if known && at != here.dataset && !seen[here] {
 				seen[here] = true
 				found[s.ID] = append(found[s.ID], m)

@@ -81,6 +81,7 @@ type child struct {
 	name   string
 	intent *replica // what came last, or is about to come; nil if volsnap did not make the file system
 	token  string   // of a stream that broke; "" if there is none
+	origin string   // the replica that it is a clone of, see arrival.branch; "" if there is none
 }
 
 // spare implements realm: the file systems of a place are there for their replicas alone.
@@ -132,13 +133,39 @@ func (p place) view(all facts) (*view, error) {
 		}
 		v.snapshots[name] = one
 	}
+	for name, one := range v.snapshots {
+		one.now.Lines = v.lines(one.row)
+		v.snapshots[name] = one
+	}
 	return v, nil
+}
+
+// lines are the file systems that hold what a replica came out of, if it lies in a clone of another one.
+func (v *view) lines(r row) (out []driver.Line) {
+	at, last := r.dataset, r.txg
+	for range deepest {
+		_, id := split(at)
+		out = append(out, driver.Line{ID: id, Order: last})
+		c := v.children[at]
+		if c == nil {
+			break
+		}
+		origin, known := v.snapshots[c.origin]
+		if !known {
+			break
+		}
+		at, last = origin.dataset, origin.txg
+	}
+	if len(out) == 1 {
+		return nil
+	}
+	return out
 }
 
 // childOf is what the properties of a file system say. Its record has to be its own: what it has inherited, or what came with
 // a stream that somebody else received, proves nothing.
 func childOf(name string, props properties) *child {
-	c := &child{name: name, token: value(props["receive_resume_token"].value)}
+	c := &child{name: name, token: value(props["receive_resume_token"].value), origin: value(props["origin"].value)}
 	if rec := props[replicaProp]; rec.source == local && props["type"].value == "filesystem" {
 		c.intent, _ = parseReplica(rec.value) // one that is damaged is none
 	}

@@ -20,7 +20,7 @@ type properties map[string]property
 type facts map[string]properties
 
 // asked are the properties that a place is known by.
-var asked = []string{"type", "guid", "createtxg", "userrefs", "clones", "defer_destroy", "receive_resume_token", replicaProp, replicaSeal}
+var asked = []string{"type", "guid", "createtxg", "userrefs", "clones", "defer_destroy", "origin", "receive_resume_token", replicaProp, replicaSeal}
 
 // argv is the command whose lines add takes. Depth "0" is what is named alone.
 func (facts) argv(depth string, names ...string) []string {
