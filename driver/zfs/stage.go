@@ -38,8 +38,14 @@ func stageAt(s driver.Snapshot, of, name string, r realm) (driver.Dataset, error
 
 // unused are the properties of a stage, whatever it would inherit.
 var unused = []setting{
-	{canMount, noAuto}, {mountPoint, unsetPoint}, {"readonly", "off"}, {"setuid", "off"}, {"exec", "off"}, {"devices", "off"},
-	{"sharenfs", "off"}, {"sharesmb", "off"},
+	{canMount, noAuto},
+	{mountPoint, unsetPoint},
+	{"readonly", "off"},
+	{"setuid", "off"},
+	{"exec", "off"},
+	{"devices", "off"},
+	{"sharenfs", "off"},
+	{"sharesmb", "off"},
 }
 
 const (

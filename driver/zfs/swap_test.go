@@ -106,7 +106,8 @@ func TestLines(t *testing.T) {
 		want    []driver.Line
 	}{
 		{one, 30, ds, []driver.Line{{ID: "volsnap-line-" + short(ds, "1"), Order: 30}, {Order: 20}}},
-		{ds, 40, ds, nil}, {"tank/clone", 50, "tank/clone", nil},
+		{ds, 40, ds, nil},
+		{"tank/clone", 50, "tank/clone", nil},
 	} {
 		r := row{dataset: tc.dataset, txg: tc.txg}
 		if diff := cmp.Diff(tc.want, tab.lines(r)); diff != "" || tab.home(tc.dataset) != tc.home {
