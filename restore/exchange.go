@@ -14,6 +14,7 @@ import (
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/fault"
+	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // copyOut copies what lies at from, and all below it, to a name that is free, with owners, modes, times, links, attributes and
@@ -74,16 +75,42 @@ func exchange(path, aside, identity string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// removeUnchanged removes what lies at a name, and all below it, unless something of it was changed after a time: ErrChanged.
-// The top itself counts by its content, not by its change: it was renamed.
+// removeUnchanged removes what lies at a name, and all below it, unless something of it was changed after a time, or other file
+// systems or subvolumes are in it, of which no snapshot has anything: ErrChanged. The top itself counts by its content, not by its
+// change: it was renamed.
 func removeUnchanged(at string, since time.Time) error {
-	err := filepath.WalkDir(at, func(path string, _ fs.DirEntry, err error) error {
+	mounts, err := mountinfo.Read()
+	if err != nil {
+		return err
+	}
+	if points := mountinfo.PointsIn(mounts, at); len(points) > 0 {
+		return fmt.Errorf("another file system is mounted in it, at %q: %w", points, driver.ErrChanged)
+	}
+	if err := unchanged(at, since); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return os.RemoveAll(at)
+}
+
+// unchanged is ErrChanged if something of what lies at a name was changed after a time, or is of another file system.
+func unchanged(at string, since time.Time) error {
+	var top unix.Stat_t
+	if err := unix.Lstat(at, &top); err != nil {
+		return &os.PathError{Op: "stat", Path: at, Err: err}
+	}
+	return filepath.WalkDir(at, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err != nil {
 			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if st.Dev != top.Dev {
+			return fmt.Errorf("%s is another file system, or a subvolume: %w", path, driver.ErrChanged)
 		}
 		changed := time.Unix(st.Ctim.Sec, st.Ctim.Nsec)
 		if path == at {
@@ -94,11 +121,4 @@ func removeUnchanged(at string, since time.Time) error {
 		}
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return os.RemoveAll(at)
 }

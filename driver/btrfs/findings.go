@@ -111,10 +111,8 @@ func (at *located) nested() []driver.Finding {
 // covered finds other file systems mounted in the volume: a snapshot has what lies under them.
 func (at *located) covered() []driver.Finding {
 	var found []string
-	for _, m := range at.all {
-		if rel, in := mountinfo.Below(at.real, m.Point); in && rel != "." {
-			found = append(found, quote(m.Point))
-		}
+	for _, point := range mountinfo.PointsIn(at.all, at.real) {
+		found = append(found, quote(point))
 	}
 	if len(found) == 0 {
 		return nil

@@ -229,11 +229,15 @@ func sideBySide(dir, stages string) (dirs [2]*os.File, err error) {
 	return dirs, nil
 }
 
-// notMounted is ErrBusy if a dataset, or something in it, is mounted somewhere.
+// notMounted is ErrBusy if a dataset, or something in it, is mounted somewhere, or something else is mounted in it: that would go with
+// the dataset, out of the sight of those who use it, and end with it.
 func notMounted(ds string) error {
 	all, err := mountinfo.Read()
 	if err != nil {
 		return err
+	}
+	if points := mountinfo.PointsIn(all, ds); len(points) > 0 {
+		return fmt.Errorf("another file system is mounted in it, at %s: %w", listFew(points), driver.ErrBusy)
 	}
 	via, inside, err := mountinfo.Containing(all, ds)
 	if err != nil {

@@ -60,6 +60,17 @@ func (m Mount) Inside(at string) (inside string, ok bool) {
 	return path.Join(m.Root, rel), true
 }
 
+// PointsIn are the points of mounts below a directory, not on it, whose path has no symbolic links.
+func PointsIn(all []Mount, dir string) []string {
+	var points []string
+	for _, m := range all {
+		if rel, in := Below(dir, m.Point); in && rel != "." {
+			points = append(points, m.Point)
+		}
+	}
+	return points
+}
+
 // Below is the path from dir to at, "." if they are the same, where at is dir or lies below it. Both are clean.
 func Below(dir, at string) (rel string, ok bool) {
 	if dir == at {
