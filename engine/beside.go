@@ -20,6 +20,8 @@ import (
 // ErrBadPrefix says that a prefix cannot begin the names of Docker volumes and datasets.
 var ErrBadPrefix = errors.New("bad prefix")
 
+var dockerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`) // RestrictedNamePattern of moby
+
 var prefixPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]{0,31}$`)
 
 // RestoreBeside makes datasets and Docker volumes called PREFIX_VOLUME of a set, beside what is there, which stays as it is. With dry
@@ -163,7 +165,12 @@ func plainNames(s snapset.Set) error {
 // beside the dataset.
 func (e *Engine) cloneOf(ctx context.Context, m driver.Snapshot, prefix string, chosen map[string]bool) (restore.Clone, error) {
 	c := restore.Clone{Snapshot: m}
-	native, top, err := e.nativePlace(ctx, m)
+	for _, v := range m.Volumes {
+		if !filepath.IsAbs(v.Name) && !dockerName.MatchString(v.Name) {
+			return c, fmt.Errorf("%w: %q is no name of a Docker volume", ErrRefused, v.Name)
+		}
+	}
+	volumes, top, err := e.nativePlace(ctx, m)
 	if err != nil {
 		return c, err
 	}
@@ -171,15 +178,15 @@ func (e *Engine) cloneOf(ctx context.Context, m driver.Snapshot, prefix string, 
 		if !chosen[v.Name] {
 			continue
 		}
-		one := restore.ClonedVolume{Of: v.Name, Inside: v.Path, Native: native != ""}
+		one := restore.ClonedVolume{Of: v.Name, Inside: v.Path, Native: volumes != ""}
 		if !filepath.IsAbs(v.Name) {
 			one.Docker = prefix + "_" + v.Name
 		}
 		c.Volumes = append(c.Volumes, one)
 	}
-	if native != "" {
-		name := prefix + "_" + m.Volumes[0].Name
-		c.Name, c.At = name, strings.Replace(native, "/"+m.Volumes[0].Name, "/"+name, 1)
+	if volumes != "" {
+		c.Name = prefix + "_" + m.Volumes[0].Name
+		c.At = strings.TrimSuffix(filepath.Join(volumes, c.Name, "_data"), "/"+m.Volumes[0].Path)
 		return c, nil
 	}
 	c.Name = prefix + "_" + filepath.Base(top)
@@ -187,36 +194,49 @@ func (e *Engine) cloneOf(ctx context.Context, m driver.Snapshot, prefix string, 
 	return c, nil
 }
 
-// nativePlace is where the dataset of a snapshot lies in the engine's own directory of volumes, if it is that of a single volume, and
-// else only where it is seen.
-func (e *Engine) nativePlace(ctx context.Context, m driver.Snapshot) (native, top string, err error) {
+// nativePlace is the engine's own directory of volumes, if the dataset of a snapshot is that of a single volume there, and else where the
+// dataset is seen.
+func (e *Engine) nativePlace(ctx context.Context, m driver.Snapshot) (volumes, top string, err error) {
 	v := m.Volumes[0]
 	if len(m.Volumes) == 1 && !filepath.IsAbs(v.Name) && (v.Path == "." || v.Path == "_data") {
 		have, err := e.Docker.Volume(ctx, v.Name)
 		switch {
 		case err == nil && have.Driver == "local" && len(have.Options) == 0:
-			return strings.TrimSuffix(have.Mountpoint, "/"+v.Path), "", nil
+			return filepath.Dir(filepath.Dir(have.Mountpoint)), "", nil
 		case errors.Is(err, docker.ErrNotFound):
 			root, err := e.Docker.DataRoot(ctx)
-			return strings.TrimSuffix(filepath.Join(root, "volumes", v.Name, "_data"), "/"+v.Path), "", err
-		case err == nil:
-			if device := have.Options["device"]; filepath.IsAbs(device) {
-				return "", strings.TrimSuffix(filepath.Clean(device), "/"+v.Path), nil
-			}
-		case !errors.Is(err, docker.ErrUnavailable):
+			return filepath.Join(root, "volumes"), "", err
+		case err != nil && !errors.Is(err, docker.ErrUnavailable):
 			return "", "", err
 		}
 	}
 	for _, v := range m.Volumes {
 		if filepath.IsAbs(v.Name) {
-			return "", strings.TrimSuffix(v.Name, "/"+v.Path), nil
+			return "", topOf(v.Name, v.Path), nil
 		}
 		if have, err := e.Docker.Volume(ctx, v.Name); err == nil {
-			return "", strings.TrimSuffix(have.Mountpoint, "/"+v.Path), nil
+			return "", topOf(seenAt(have), v.Path), nil
 		}
 	}
 	if filepath.IsAbs(m.Dataset.Name) {
 		return "", m.Dataset.Name, nil
 	}
 	return "", filepath.Join(e.Store.Dir, "restored", filepath.Base(m.Dataset.Name)), nil
+}
+
+// seenAt is the engine's directory of a volume, or the one that the volume's options bind there.
+func seenAt(v docker.Volume) string {
+	if device := v.Options["device"]; filepath.IsAbs(device) {
+		return device
+	}
+	return v.Mountpoint
+}
+
+// topOf is the top of a dataset, by where what lies at inside in it is seen. Symbolic links lead to another place, which is the one that
+// a clone lies beside.
+func topOf(path, inside string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	return strings.TrimSuffix(filepath.Clean(path), "/"+inside)
 }

@@ -1,15 +1,18 @@
 package restore
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/volsnap/volsnap/driver"
 )
 
-// beneath is the path of what lies at inside in a directory. What a container has put on the way, such as a symbolic link, leads
-// nowhere else: ELOOP or EXDEV.
+// beneath is the path of what lies at inside in a directory. What a container or a backup server has put on the way or there, such as
+// a symbolic link, leads nowhere else: ELOOP or EXDEV.
 func beneath(dir, inside string) (string, error) {
 	top, err := os.Open(dir)
 	if err != nil {
@@ -24,5 +27,26 @@ func beneath(dir, inside string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s in the snapshot: %w", inside, err)
 	}
-	return filepath.Join(dir, inside), unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // by its path alone
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", &os.PathError{Op: "stat", Path: inside, Err: err}
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return "", fmt.Errorf("%s in the snapshot is a symbolic link: %w", inside, unix.ELOOP)
+	}
+	return filepath.Join(dir, inside), nil
+}
+
+// volumesIn finds each volume in a snapshot that came from elsewhere to be there, and no link that leads out of it: the engine would
+// follow it.
+func (w *Work) volumesIn(ctx context.Context, from Source, s driver.Snapshot) error {
+	return driver.Look(ctx, from, s, w.Mounts, func(at string) error {
+		for _, v := range s.Volumes {
+			if _, err := beneath(at, v.Path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

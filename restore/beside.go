@@ -75,6 +75,9 @@ func (w *Work) besides(ctx context.Context, set driver.SetID, clones []Clone, na
 	var stages []driver.Stage
 	for _, c := range clones {
 		from, err := w.sourceOf(c)
+		if err == nil && c.Fetched != nil {
+			err = w.volumesIn(ctx, from, c.Snapshot)
+		}
 		if err != nil {
 			return nil, err
 		}
