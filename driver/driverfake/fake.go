@@ -56,11 +56,13 @@ type core struct {
 var (
 	_ driver.Driver   = (*Driver)(nil)
 	_ driver.Sender   = (*Driver)(nil)
+	_ driver.Stager   = (*Driver)(nil)
 	_ driver.Receiver = (*Place)(nil)
 	_ driver.Sender   = (*Place)(nil)
 )
 
 type dataset struct {
+	guid     string
 	pool     string
 	files    map[string]string
 	findings []driver.Finding
@@ -101,7 +103,7 @@ func (d *core) start(t testing.TB, kind string) {
 func (d *Driver) AddDataset(at string) driver.Dataset {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.datasets[at] = &dataset{pool: "pool", files: map[string]string{}}
+	d.datasets[at] = &dataset{guid: d.newGUID(), pool: "pool", files: map[string]string{}}
 	return driver.Dataset{Kind: d.kind, Name: at}
 }
 
@@ -205,13 +207,18 @@ func (d *Driver) Capabilities() driver.Capabilities {
 
 // identify gives a snapshot that was just made its GUID and its place in the order. d.mu is held.
 func (d *Driver) identify(s *snapshot) {
-	d.order++
+	s.GUID = d.newGUID()
 	s.Order = d.order
-	sum := sha256.Sum256(fmt.Appendf(nil, "%p %d", d, d.order))
-	s.GUID = fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 	if have := d.datasets[s.Dataset.Name]; have != nil {
 		s.files = maps.Clone(have.files)
 	}
+}
+
+// newGUID is one that nothing has. d.mu is held.
+func (d *core) newGUID() string {
+	d.order++
+	sum := sha256.Sum256(fmt.Appendf(nil, "%p %d", d, d.order))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }
 
 // Resolve implements driver.Taker. Every path at or below a dataset exists.

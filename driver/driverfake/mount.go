@@ -83,6 +83,6 @@ func (d *Driver) Clone(ctx context.Context, s driver.Snapshot, to driver.Dataset
 		pool = from.pool
 	}
 	return d.effect("clone", to.Name, func() {
-		d.datasets[to.Name] = &dataset{pool: pool, files: maps.Clone(have.files)}
+		d.datasets[to.Name] = &dataset{guid: d.newGUID(), pool: pool, files: maps.Clone(have.files)}
 	})
 }

@@ -17,12 +17,12 @@ type Call struct {
 }
 
 // Effect is one change of the storage: "intent", "snapshot", "seal", "unseal", "destroy", "pin", "unpin", "forget" (an
-// intent is removed), "mount", "unmount", "clone", or of a Place "receive" and "keep" (of a broken transfer). A method has one for
+// intent is removed), "mount", "unmount", "clone", "stage", "swap", "settle", "discard", or of a Place "receive" and "keep" (of a broken transfer). A method has one for
 // each snapshot that it changes.
 type Effect struct {
 	N    int // counted from 1, since New or Restart
 	What string
-	Name string // of the snapshot; for "clone" of the new dataset
+	Name string // of the snapshot; for "clone" of the new dataset, for those after it of the stage
 }
 
 // script is what will happen, and what has happened.
