@@ -25,7 +25,7 @@ type Writer struct {
 // name. Mounts that the kernel would not let them reach after all are counted too. A drill's are not among them: they write to clones.
 func Writers(ctx context.Context, d Docker, paths []string) ([]Writer, error) {
 	var writers []Writer
-	err := holders(ctx, d, paths, place.overlapsWritable, func(c docker.Container, writes []string) {
+	err := holders(ctx, d, false, paths, place.overlapsWritable, func(c docker.Container, writes []string) {
 		writers = append(writers, writer(c, writes))
 	})
 	return writers, err
@@ -35,10 +35,20 @@ func Writers(ctx context.Context, d Docker, paths []string) ([]Writer, error) {
 // a volume or bind mount of its own: they would go on to see what was there when they were started, whatever is put in its place.
 func Users(ctx context.Context, d Docker, paths []string) ([]docker.Container, error) {
 	var users []docker.Container
-	err := holders(ctx, d, paths, func(watched place, m held) bool {
-		return watched.overlapsWritable(m) || m.within(watched)
-	}, func(c docker.Container, _ []string) { users = append(users, c) })
+	err := holders(ctx, d, false, paths, place.isUsedBy, func(c docker.Container, _ []string) { users = append(users, c) })
 	return users, err
+}
+
+// Idle are those containers that would be Users, do not run, and may be started by the engine together with itself.
+func Idle(ctx context.Context, d Docker, paths []string) ([]docker.Container, error) {
+	var idle []docker.Container
+	err := holders(ctx, d, true, paths, place.isUsedBy, func(c docker.Container, _ []string) {
+		restarts := c.RestartPolicy != "" && c.RestartPolicy != "no"
+		if restarts && !c.Running && (c.State == "exited" || c.State == "created") {
+			idle = append(idle, c)
+		}
+	})
+	return idle, err
 }
 
 // held is a place on this host that a container has.
@@ -49,11 +59,13 @@ type held struct {
 
 func (p place) overlapsWritable(m held) bool { return m.writable && p.overlaps(m.place) }
 
-// holders calls fn with each running container that holds any of the paths in the sense of holds, and which.
+func (p place) isUsedBy(m held) bool { return p.overlapsWritable(m) || m.within(p) }
+
+// holders calls fn with each running container, or each of all, that holds any of the paths in the sense of holds, and which.
 func holders(
-	ctx context.Context, d Docker, paths []string, holds func(watched place, m held) bool, fn func(docker.Container, []string),
+	ctx context.Context, d Docker, all bool, paths []string, holds func(watched place, m held) bool, fn func(docker.Container, []string),
 ) error {
-	containers, err := d.Containers(ctx, false)
+	containers, err := d.Containers(ctx, all)
 	if err != nil {
 		return err
 	}

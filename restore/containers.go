@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/inventory"
 )
 
 const (
@@ -104,18 +105,81 @@ func (w *Work) start(ctx context.Context, all []Container) error {
 	return nil
 }
 
-// startOne starts a container, which from then on is restarted as before.
+// startAgain starts what ran before, each whether the others start or not. Nobody waits for databases: they may have been broken
+// before. ErrNotStarted: the engine has refused to start some. They are restarted as before all the same.
+func (w *Work) startAgain(ctx context.Context, all []Container) error {
+	var refused, errs []error
+	for _, some := range levels(all) {
+		failed := make([]error, len(some))
+		var g errgroup.Group
+		g.SetLimit(atOnce)
+		for i, c := range some {
+			g.Go(func() error {
+				failed[i] = w.startOne(ctx, c)
+				return nil
+			})
+		}
+		_ = g.Wait() // each error is in its place
+		for i, err := range failed {
+			switch {
+			case err == nil:
+			case errors.Is(err, docker.ErrUnavailable) || ctx.Err() != nil:
+				errs = append(errs, err)
+			default:
+				refused = append(refused, err)
+				errs = append(errs, w.restartAsBefore(ctx, some[i]))
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(append(refused, err)...)
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("%w: %w", ErrNotStarted, errors.Join(refused...))
+	}
+	return nil
+}
+
+// startOne starts a container that ran before. From then on it is restarted as before.
 func (w *Work) startOne(ctx context.Context, c Container) error {
+	if c.Idle {
+		return w.restartAsBefore(ctx, c)
+	}
 	if err := w.Docker.Start(ctx, c.ID); errors.Is(err, docker.ErrNotFound) {
 		zerolog.Ctx(ctx).Warn().Str("container", c.Name).Msg("was removed meanwhile, and is not started")
 		return nil
 	} else if err != nil {
 		return err
 	}
+	return w.restartAsBefore(ctx, c)
+}
+
+// restartAsBefore gives a container its restart policy back.
+func (w *Work) restartAsBefore(ctx context.Context, c Container) error {
 	if c.Restart.Name == noRestart || c.Restart.Name == "" {
 		return nil
 	}
 	return gone(w.Docker.SetRestart(ctx, c.ID, c.Restart))
+}
+
+// unused is ErrStarted if a container runs that uses what is replaced: it would go on to use what was there before.
+func (w *Work) unused(ctx context.Context, j *Journal) error {
+	var paths []string
+	for _, it := range j.Items {
+		paths = append(paths, it.Paths...)
+	}
+	users, err := inventory.Users(ctx, w.Docker, paths)
+	if errors.Is(err, docker.ErrUnavailable) && len(j.Containers) == 0 {
+		return nil // there was no engine to begin with
+	}
+	var names []string
+	for _, c := range users {
+		names = append(names, c.Name)
+	}
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%w, and uses the volumes: %s", ErrStarted, strings.Join(names, ", "))
+	}
+	return err
 }
 
 // ErrNotReady says that a database did not accept connections.
@@ -161,14 +225,25 @@ func (w *Work) await(ctx context.Context, c Container) error {
 	}
 }
 
-// ask asks a database for a sign of life, with what it, or whoever could not ask it, said instead.
+// ask asks a database for a sign of life, with what it, or whoever could not ask it, said instead. A server that lets nobody in like
+// that accepts connections all the same.
 func (w *Work) ask(ctx context.Context, c Container) (said string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	res, err := w.Docker.Exec(ctx, c.ID, []string{
-		"psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password",
-		"--username=" + c.Database.User, "--dbname=" + c.Database.Database, "--command=SELECT 1",
-	}, docker.ExecOptions{Env: []string{"PGCONNECT_TIMEOUT=10", "PGAPPNAME=volsnap", "LC_ALL=C"}})
+	said, err = w.run(ctx, c, "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password",
+		"--username="+c.Database.User, "--dbname="+c.Database.Database, "--command=SELECT 1")
+	if err == nil {
+		return "", nil
+	}
+	if _, notReady := w.run(ctx, c, "pg_isready", "--quiet", "--timeout=10"); notReady != nil {
+		return said, err
+	}
+	zerolog.Ctx(ctx).Warn().Str("container", c.Name).Str("said", said).Msg("PostgreSQL accepts connections, though not this one")
+	return "", nil
+}
+
+func (w *Work) run(ctx context.Context, c Container, argv ...string) (said string, err error) {
+	res, err := w.Docker.Exec(ctx, c.ID, argv, docker.ExecOptions{Env: []string{"PGCONNECT_TIMEOUT=10", "PGAPPNAME=volsnap", "LC_ALL=C"}})
 	if err != nil {
 		return err.Error(), err
 	}

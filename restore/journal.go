@@ -37,7 +37,8 @@ type Journal struct {
 	Begun      time.Time    `json:"begun"`
 	Phase      Phase        `json:"phase"`
 	Undo       driver.SetID `json:"undo"`
-	Fetched    bool         `json:"fetched"` // see Plan
+	Fetched    bool         `json:"fetched"`         // see Plan
+	Asked      []string     `json:"asked,omitempty"` // likewise
 	Containers []Container  `json:"containers"`
 	Items      []Item       `json:"items"`
 

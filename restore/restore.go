@@ -30,6 +30,9 @@ var (
 	ErrUnfinished = errors.New("a restore did not end")
 	ErrOlder      = errors.New("files would be older than the database that names them")
 	ErrDamaged    = errors.New("the journal of a restore is damaged")
+	ErrStarted    = errors.New("a container was started meanwhile")
+	ErrNotStarted = errors.New("a container could not be started again") // and all else is as it was
+	ErrNoUndo     = errors.New("what was replaced is in no set")
 )
 
 // Docker is what this package asks of an engine. See package docker for the contracts.
@@ -87,7 +90,8 @@ type Container struct {
 	Name    string               `json:"name"`
 	Level   int                  `json:"level"` // it is started when those of lower levels run, and stopped before them
 	Restart docker.RestartPolicy `json:"restart"`
-	Timeout int                  `json:"timeout"` // seconds that it has to stop
+	Timeout int                  `json:"timeout"`        // seconds that it has to stop
+	Idle    bool                 `json:"idle,omitempty"` // it did not run, and is only kept from being started
 	// Database is how to reach the database in it; nil if there is none.
 	Database *inventory.Postgres `json:"database,omitempty"`
 }
@@ -97,8 +101,9 @@ type Plan struct {
 	App        string
 	Fetched    bool // the snapshots are replicas that were fetched, see Work.Fetched
 	Set        driver.SetID
+	Asked      []string // the volumes that were asked for; none: all
 	Items      []Item
-	Containers []Container // that run now and use the volumes, by level
+	Containers []Container // that use the volumes, by level
 }
 
 // Result is what a restore did.

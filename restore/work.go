@@ -47,7 +47,7 @@ func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 	begin := time.Now()
 	j := &Journal{
 		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Stopping,
-		Fetched: p.Fetched, Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
+		Fetched: p.Fetched, Asked: p.Asked, Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
 	}
 	if err := w.name(ctx, j); err != nil {
 		return Result{}, err
@@ -73,10 +73,14 @@ func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 // giveUp undoes a restore that failed because of err.
 func (w *Work) giveUp(ctx context.Context, j *Journal, err error) error {
 	zerolog.Ctx(ctx).Error().Err(err).Str("set", string(j.Set)).Msg("undoing the restore")
-	if undoErr := w.undo(context.WithoutCancel(ctx), j); undoErr != nil {
-		return fmt.Errorf("%w: %w; and undoing it: %w", ErrUnfinished, err, undoErr)
+	undoErr := w.undo(context.WithoutCancel(ctx), j)
+	switch {
+	case undoErr == nil:
+		return fmt.Errorf("%w: %w", ErrUndone, err)
+	case errors.Is(undoErr, ErrNotStarted):
+		return fmt.Errorf("%w: %w; but %w", ErrUndone, err, undoErr)
 	}
-	return fmt.Errorf("%w: %w", ErrUndone, err)
+	return fmt.Errorf("%w: %w; and undoing it: %w", ErrUnfinished, err, undoErr)
 }
 
 // Resume deals with what a killed restore left, and reports whether that came to its end; if not, it was undone.
@@ -84,17 +88,34 @@ func (w *Work) Resume(ctx context.Context, j *Journal) (done bool, r Result, err
 	zerolog.Ctx(ctx).Warn().Str("set", string(j.Set)).Str("phase", string(j.Phase)).Msg("a restore was killed")
 	if j.Phase == Starting {
 		if err := w.start(ctx, j.Containers); err != nil {
-			return false, Result{}, w.giveUp(ctx, j, err)
+			return false, Result{}, w.giveUpLater(ctx, j, err)
 		}
 	}
 	if j.Phase == Starting || j.Phase == Cleaning {
 		r, err := w.clean(ctx, j)
 		return err == nil, r, err
 	}
-	if err := w.undo(ctx, j); err != nil {
+	err = w.undo(ctx, j)
+	if errors.Is(err, ErrNotStarted) {
+		zerolog.Ctx(ctx).Warn().Err(err).Msg("undid a restore, after which not all runs that had run")
+		err = nil
+	}
+	if err != nil {
 		return false, Result{}, fmt.Errorf("%w: undoing it: %w", ErrUnfinished, err)
 	}
 	return false, Result{}, nil
+}
+
+// giveUpLater is giveUp for a restore whose containers somebody may have started since it was killed: what they have written is kept too.
+func (w *Work) giveUpLater(ctx context.Context, j *Journal, err error) error {
+	keepErr := w.stop(ctx, j.Containers)
+	if keepErr == nil {
+		_, keepErr = w.TakeUndo(ctx)
+	}
+	if keepErr != nil {
+		return fmt.Errorf("%w: %w; and to keep what is there now, before it is undone: %w", ErrUnfinished, err, keepErr)
+	}
+	return w.giveUp(ctx, j, err)
 }
 
 // name decides where what is to come will be made: where nothing is.
@@ -141,6 +162,9 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 			return err
 		}
 	}
+	if err := w.unused(ctx, j); err != nil {
+		return err
+	}
 	j.Phase = Placing
 	if err := j.write(); err != nil {
 		return err
@@ -154,6 +178,9 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 			return err
 		}
 	}
+	if err := w.unused(ctx, j); err != nil { // what was started before a volume was replaced sees the old one
+		return err
+	}
 	j.Phase = Starting
 	return j.write()
 }
@@ -165,7 +192,12 @@ func (w *Work) make(ctx context.Context, fetched bool, it *Item) error {
 	switch {
 	case err != nil:
 	case it.Method == Swap:
-		err = w.makeStage(ctx, from, it)
+		if fetched {
+			err = w.volumesIn(ctx, from, it.Snapshot)
+		}
+		if err == nil {
+			err = w.makeStage(ctx, from, it)
+		}
 	default:
 		err = w.makeCopy(ctx, from, it)
 	}
@@ -282,12 +314,11 @@ func (w *Work) undo(ctx context.Context, j *Journal) error {
 			return fmt.Errorf("remove what was prepared for %q: %w", it.Volumes, err)
 		}
 	}
-	for _, some := range levels(j.Containers) { // nobody waits for databases: they may have been broken before
-		if err := each(ctx, some, w.startOne); err != nil {
-			return err
-		}
+	err = w.startAgain(ctx, j.Containers)
+	if err != nil && !errors.Is(err, ErrNotStarted) {
+		return err
 	}
-	return j.remove()
+	return errors.Join(err, j.remove())
 }
 
 // putBack puts what was there before back in its place.
@@ -344,38 +375,51 @@ func (w *Work) clean(ctx context.Context, j *Journal) (Result, error) {
 	}
 	r := Result{Undo: j.Undo, Kept: []string{}}
 	w.stage("removing what was replaced")
-	undo, err := w.FindUndo(ctx, j.Undo)
-	if err != nil {
-		return r, fmt.Errorf("all of %s is in its place, but what it replaced is there still: %w", j.Set, err)
+	undo, noUndo := w.FindUndo(ctx, j.Undo)
+	if noUndo != nil && !errors.Is(noUndo, ErrNoUndo) {
+		return r, fmt.Errorf("all of %s is in its place, but what it replaced is there still: %w", j.Set, noUndo)
 	}
 	for _, it := range j.Items {
-		where, err := w.discard(ctx, it, undo)
-		switch {
-		case err == nil:
-		case errors.Is(err, driver.ErrBusy), errors.Is(err, driver.ErrChanged):
+		where, err := it.aside(), noUndo
+		if err == nil {
+			err = w.discard(ctx, it, undo)
+		}
+		if ctx.Err() != nil {
+			return r, errors.Join(err, ctx.Err())
+		}
+		if err != nil { // all is in its place, and runs: that something is left over is no reason to stop
 			r.Kept = append(r.Kept, fmt.Sprintf("%s: %s", where, err))
-		default:
-			return r, err
 		}
 	}
 	return r, j.remove()
 }
 
-// discard removes what was replaced, and says where that was.
-func (w *Work) discard(ctx context.Context, it Item, undo Undo) (where string, err error) {
+// aside is where what was replaced is.
+func (it Item) aside() string {
+	if it.Method == Copy {
+		return it.Aside
+	}
+	return it.Stage.String()
+}
+
+// discard removes what was replaced.
+func (w *Work) discard(ctx context.Context, it Item, undo Undo) error {
 	if it.Method == Copy {
 		is, err := fileIdentity(it.Aside)
 		if errors.Is(err, os.ErrNotExist) || err == nil && is != it.Old {
-			return it.Aside, nil
+			return nil
 		}
-		return it.Aside, errors.Join(err, removeUnchanged(it.Aside, undo.Taken))
+		if err != nil {
+			return err
+		}
+		return removeUnchanged(it.Aside, undo.Taken)
 	}
 	at := slices.IndexFunc(undo.Snapshots, func(s driver.Snapshot) bool {
 		return slices.ContainsFunc(s.Volumes, func(v driver.Volume) bool { return v.Name == it.Volumes[0] })
 	})
 	if at < 0 {
-		return it.Stage.String(), fmt.Errorf("no member of %s holds it: %w", undo.ID, driver.ErrChanged)
+		return fmt.Errorf("no member of %s holds it: %w", undo.ID, driver.ErrChanged)
 	}
 	by := w.Storages[it.Dataset.Kind]
-	return it.Stage.String(), by.Discard(ctx, driver.Stage{Dataset: it.Stage, GUID: it.Old}, &undo.Snapshots[at])
+	return by.Discard(ctx, driver.Stage{Dataset: it.Stage, GUID: it.Old}, &undo.Snapshots[at])
 }
