@@ -20,8 +20,6 @@ import (
 // ErrBadPrefix says that a prefix cannot begin the names of Docker volumes and datasets.
 var ErrBadPrefix = errors.New("bad prefix")
 
-var dockerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`) // RestrictedNamePattern of moby
-
 var prefixPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]{0,31}$`)
 
 // RestoreBeside makes datasets and Docker volumes called PREFIX_VOLUME of a set, beside what is there, which stays as it is. With dry
@@ -165,11 +163,6 @@ func plainNames(s snapset.Set) error {
 // beside the dataset.
 func (e *Engine) cloneOf(ctx context.Context, m driver.Snapshot, prefix string, chosen map[string]bool) (restore.Clone, error) {
 	c := restore.Clone{Snapshot: m}
-	for _, v := range m.Volumes {
-		if !filepath.IsAbs(v.Name) && !dockerName.MatchString(v.Name) {
-			return c, fmt.Errorf("%w: %q is no name of a Docker volume", ErrRefused, v.Name)
-		}
-	}
 	volumes, top, err := e.nativePlace(ctx, m)
 	if err != nil {
 		return c, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,7 +72,9 @@ func PlannedRestore(p *restore.Plan) report.Restore {
 func containerNames(all []restore.Container) []string {
 	names := []string{}
 	for _, c := range all {
-		names = append(names, c.Name)
+		if !c.Idle {
+			names = append(names, c.Name)
+		}
 	}
 	return names
 }
@@ -85,7 +86,7 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 	r = report.Restore{Set: string(id), Mode: report.InPlace, Members: []report.RestoredMember{}, Containers: []string{}, Kept: []string{}}
 	err = e.locked(ctx, app.Name, func(lock *state.Lock) error {
 		w := e.restoring(app, id, lock)
-		done, err := e.resumeRestore(ctx, w, app, id, &r)
+		done, err := e.resumeRestore(ctx, w, app, id, opt.Volumes, &r)
 		if err != nil || done {
 			return err
 		}
@@ -97,8 +98,13 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		if err != nil {
 			return err
 		}
-		if err := e.fetchItems(ctx, from, p); err != nil {
-			return err
+		if from != nil {
+			if err := e.fetchItems(ctx, from, p); err != nil {
+				return err
+			}
+			if err := e.planAgain(ctx, app, p); err != nil {
+				return err
+			}
 		}
 		out, err := w.Run(ctx, *p)
 		if err != nil {
@@ -117,11 +123,17 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 	return r, nil
 }
 
-// fetchItems brings the replicas that a plan is about to this host, if they are at a target.
-func (e *Engine) fetchItems(ctx context.Context, from *replica, p *restore.Plan) error {
-	if from == nil {
-		return nil
+// planAgain looks once more for what has to be stopped: fetching takes hours, and containers come and go.
+func (e *Engine) planAgain(ctx context.Context, app App, p *restore.Plan) error {
+	inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
+	if err == nil {
+		p.Containers, err = e.planStop(ctx, app, inv)
 	}
+	return err
+}
+
+// fetchItems brings the replicas that a plan is about to this host.
+func (e *Engine) fetchItems(ctx context.Context, from *replica, p *restore.Plan) error {
 	p.Fetched = true
 	for i := range p.Items {
 		got, err := e.fetchOne(ctx, from, p.Items[i].Snapshot.GUID, p.Items[i].Dataset)
@@ -157,8 +169,10 @@ func (e *Engine) keepManifest(ctx context.Context, from *replica) {
 	}
 }
 
-// resumeRestore deals with a restore that did not end. done: it was of the same set, and has ended now.
-func (e *Engine) resumeRestore(ctx context.Context, w *restore.Work, app App, id driver.SetID, r *report.Restore) (done bool, err error) {
+// resumeRestore deals with a restore that did not end. done: it was of the same set and volumes, and has ended now.
+func (e *Engine) resumeRestore(
+	ctx context.Context, w *restore.Work, app App, id driver.SetID, asked []string, r *report.Restore,
+) (done bool, err error) {
 	j, err := restore.Read(e.Store.Dir, app.Name)
 	if err != nil || j == nil {
 		return false, err
@@ -173,7 +187,7 @@ func (e *Engine) resumeRestore(ctx context.Context, w *restore.Work, app App, id
 		return false, nil
 	}
 	zerolog.Ctx(ctx).Warn().Str("set", string(j.Set)).Str("undo", string(j.Undo)).Msg("brought the restore that had been killed to its end")
-	if j.Set != id {
+	if j.Set != id || !theSame(j.Asked, asked) {
 		return false, nil
 	}
 	r.Members, r.Containers = membersOf(items), containerNames(containers)
@@ -219,7 +233,7 @@ func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.
 		Fetched: e.fetched,
 	}
 	w.TakeUndo = func(ctx context.Context) (restore.Undo, error) {
-		m, err := e.snapshot(ctx, app, TakeOptions{Label: driver.Undo(id), Pin: driver.Undo(id), undo: true}, lock)
+		m, err := e.snapshot(ctx, asUndo(app), TakeOptions{Label: driver.Undo(id), Pin: driver.Undo(id), undo: true}, lock)
 		if err != nil {
 			return restore.Undo{}, err
 		}
@@ -227,8 +241,10 @@ func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.
 	}
 	w.FindUndo = func(ctx context.Context, id driver.SetID) (restore.Undo, error) {
 		s, err := e.Set(ctx, id)
-		if err == nil && !s.Complete {
-			err = fmt.Errorf("%s is not complete: %v", id, s.Manifest.Faults)
+		if errors.Is(err, ErrNoSet) {
+			err = fmt.Errorf("%w: %w", restore.ErrNoUndo, err)
+		} else if err == nil && !s.Complete {
+			err = fmt.Errorf("%w: %s is not complete: %v", restore.ErrNoUndo, id, s.Manifest.Faults)
 		}
 		return restore.Undo{ID: s.ID, Taken: s.ID.Time(), Snapshots: s.Snapshots}, err
 	}
@@ -251,21 +267,24 @@ func (e *Engine) planRestore(ctx context.Context, app App, s snapset.Set, opt Re
 	if err != nil {
 		return nil, err
 	}
-	if err := inOrder(s, inv, chosen); err != nil {
+	if err := errors.Join(inOrder(s, inv, chosen), replaceable(inv, chosen)); err != nil {
 		return nil, err
 	}
-	p := &restore.Plan{App: app.Name, Set: s.ID}
+	p := &restore.Plan{App: app.Name, Set: s.ID, Asked: opt.Volumes}
 	var problems []error
 	for _, m := range s.Snapshots {
 		items, err := e.planItems(ctx, m, inv, chosen, opt.From != nil)
 		problems = append(problems, err)
 		p.Items = append(p.Items, items...)
 	}
-	if err := errors.Join(problems...); err != nil {
+	p.Items, err = withinOthers(p.Items)
+	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	p.Containers, err = e.planStop(ctx, app, inv)
-	return p, err
+	if p.Containers, err = e.planStop(ctx, app, inv); err != nil {
+		return nil, err
+	}
+	return p, e.undoable(ctx, app)
 }
 
 // chooseVolumes are the volumes of the set that are meant.
@@ -289,33 +308,6 @@ func chooseVolumes(s snapset.Set, names []string) (map[string]bool, error) {
 
 // ErrNoVolume says that a set has no such volume.
 var ErrNoVolume = errors.New("no such volume")
-
-// inOrder refuses to make a volume older than one that it must not be older than, by the set or by the configuration, and that stays as
-// it is (I3).
-func inOrder(s snapset.Set, inv inventory.Inventory, chosen map[string]bool) error {
-	wanted := map[string][]string{}
-	for _, v := range inv.Volumes {
-		wanted[v.Name] = append(wanted[v.Name], v.NotOlderThan...)
-	}
-	for _, m := range s.Manifest.Members {
-		wanted[m.Volume] = append(wanted[m.Volume], m.NotOlderThan...)
-	}
-	var problems []error
-	for _, volume := range slices.Sorted(maps.Keys(chosen)) {
-		others := wanted[volume]
-		slices.Sort(others)
-		for _, other := range slices.Compact(others) {
-			if !chosen[other] {
-				problems = append(problems, fmt.Errorf("%w: %s would be of %s, and must not be older than %s, which stays as it is now: restore that too (--volume %q)",
-					restore.ErrOlder, volume, s.ID.Time().Format("2006-01-02 15:04:05Z07:00"), other, other))
-			}
-		}
-	}
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	return nil
-}
 
 // planItems are what of one snapshot is restored.
 func (e *Engine) planItems(
@@ -441,7 +433,7 @@ func nothingElse(top string, inside []string) (bool, error) {
 }
 
 // planStop are the containers that have to be stopped: all that use any volume of the app, so that nobody sees one volume's new and
-// another's old state.
+// another's old state; and those that are stopped already, and that the engine would start with itself.
 func (e *Engine) planStop(ctx context.Context, app App, inv inventory.Inventory) ([]restore.Container, error) {
 	users, err := inventory.Users(ctx, e.Docker, inv.Paths())
 	if errors.Is(err, docker.ErrUnavailable) && !slices.ContainsFunc(inv.Volumes, func(v inventory.Volume) bool { return v.Docker }) {
@@ -476,6 +468,15 @@ func (e *Engine) planStop(ctx context.Context, app App, inv inventory.Inventory)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	idle, err := inventory.Idle(ctx, e.Docker, inv.Paths())
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range idle {
+		out = append(out, restore.Container{
+			ID: c.ID, Name: c.Name, Idle: true, Restart: docker.RestartPolicy{Name: c.RestartPolicy, Tries: c.RestartTries},
+		})
 	}
 	slices.SortStableFunc(out, func(a, b restore.Container) int { return a.Level - b.Level })
 	return out, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/state"
+	"github.com/volsnap/volsnap/restore"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -90,6 +91,9 @@ func (e *Engine) Delete(ctx context.Context, id driver.SetID) error {
 		}
 		if !slices.ContainsFunc(sets[i].Snapshots, func(m driver.Snapshot) bool { return m.Fault == "" }) {
 			return fmt.Errorf("delete %s: %w: none of its members is as it was sealed; look at them and remove them by hand", id, ErrRefused)
+		}
+		if j, err := restore.Read(e.Store.Dir, id.App()); err == nil && j != nil && j.Undo == id {
+			return fmt.Errorf("delete %s: %w: that of %s, and this set holds what it replaces", id, restore.ErrUnfinished, j.Set)
 		}
 		if err := e.unpinThose(ctx, sets[i], goes); err != nil {
 			return fmt.Errorf("delete %s: %w", id, err)

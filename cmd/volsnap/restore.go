@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -212,8 +213,10 @@ func (p *program) confirm(question string) error {
 
 func (p *program) printRestorePlan(plan *restore.Plan) error {
 	var rows []table.Row
-	for i := len(plan.Containers) - 1; i >= 0; i-- {
-		rows = append(rows, table.Row{"stop", plan.Containers[i].Name, ""})
+	for _, one := range slices.Backward(plan.Containers) {
+		if !one.Idle {
+			rows = append(rows, table.Row{"stop", one.Name, ""})
+		}
 	}
 	rows = append(rows, table.Row{"keep", "the present state", "as a new set, pinned until it is deleted by name"})
 	for _, it := range plan.Items {
@@ -224,6 +227,9 @@ func (p *program) printRestorePlan(plan *restore.Plan) error {
 		rows = append(rows, table.Row{"replace", strings.Join(it.Volumes, ", "), how})
 	}
 	for _, one := range plan.Containers {
+		if one.Idle {
+			continue
+		}
 		detail := ""
 		if one.Database != nil {
 			detail = "and wait until PostgreSQL accepts connections"
