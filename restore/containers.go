@@ -77,7 +77,7 @@ func (w *Work) stopOne(ctx context.Context, c Container) error {
 	defer cancel()
 	begin := time.Now()
 	if err := gone(w.Docker.Stop(ctx, c.ID, seconds)); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.Name, err)
 	}
 	zerolog.Ctx(ctx).Info().Str("container", c.Name).Dur("took", time.Since(begin)).Msg("stopped")
 	return nil
@@ -149,7 +149,7 @@ func (w *Work) startOne(ctx context.Context, c Container) error {
 		zerolog.Ctx(ctx).Warn().Str("container", c.Name).Msg("was removed meanwhile, and is not started")
 		return nil
 	} else if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.Name, err)
 	}
 	return w.restartAsBefore(ctx, c)
 }
