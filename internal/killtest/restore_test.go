@@ -60,7 +60,7 @@ func sampled(t *testing.T, jobs []job) []job {
 func newRestoring(t *testing.T, h *host) *restoring {
 	t.Helper()
 	a := newApp(t, h, fmt.Sprintf("back-%d", os.Getpid())) // another process may test this at the same time, and delete undo sets by the app's name
-	a.Docker(t, "rm", "-f", a.of("resting")) // which a restore would have to stop
+	a.Docker(t, "rm", "-f", a.of("resting"))               // which a restore would have to stop
 	extra := a.volume("x")
 	if err := a.storage.MakeDataset(t.Context(), extra); err != nil {
 		t.Fatal(err)
