@@ -15,6 +15,8 @@ import (
 type containers struct {
 	mu    sync.Mutex
 	all   map[string]*docker.Container
+	has   []docker.Volume
+	root  string // DataRoot
 	calls []string
 	hook  func(call string, n int) error // before each call that changes something; n counts them from 1
 }
@@ -94,13 +96,18 @@ func (d *containers) SetRestart(_ context.Context, id string, p docker.RestartPo
 
 var errNotInTests = errors.New("this engine does not do that")
 
-func (*containers) Volumes(context.Context) ([]docker.Volume, error) { return nil, nil }
-func (*containers) Volume(context.Context, string) (docker.Volume, error) {
+func (d *containers) Volumes(context.Context) ([]docker.Volume, error) { return d.has, nil }
+func (d *containers) Volume(_ context.Context, name string) (docker.Volume, error) {
+	for _, v := range d.has {
+		if v.Name == name {
+			return v, nil
+		}
+	}
 	return docker.Volume{}, docker.ErrNotFound
 }
 func (*containers) CreateVolume(context.Context, docker.Volume) error { return errNotInTests }
 func (*containers) RemoveVolume(context.Context, string) error        { return errNotInTests }
-func (*containers) DataRoot(context.Context) (string, error)          { return "/docker", nil }
+func (d *containers) DataRoot(context.Context) (string, error)        { return d.root, nil }
 func (*containers) Pause(context.Context, string) error               { return errNotInTests }
 func (*containers) Unpause(context.Context, string) error             { return errNotInTests }
 func (*containers) Events(context.Context, time.Time, time.Time) ([]docker.Event, error) {
