@@ -30,8 +30,9 @@ func TestLevels(t *testing.T) {
 		{"a chain, and a service of another project", []docker.Container{
 			of("p", "web", "api:service_started:false"), of("p", "api", "db:service_healthy:true,cache:service_started:false"), of("p", "db", ""), of("q", "api", ""),
 		}, nil, map[string]int{"p-db": 0, "p-api": 1, "p-web": 2, "q-api": 0}},
-		{"a database that depends on something", []docker.Container{of("p", "db", "dns:service_started:false"), of("p", "dns", "")},
-			map[string]bool{"p-db": true}, map[string]int{"p-dns": 1, "p-db": 2}},
+		{"a database that depends on something", []docker.Container{
+			of("p", "db", "dns:service_started:false"), of("p", "dns", ""),
+		}, map[string]bool{"p-db": true}, map[string]int{"p-dns": 1, "p-db": 2}},
 		{"what it depends on does not run", []docker.Container{of("p", "web", "gone:service_started:false")}, nil, map[string]int{"p-web": 0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -172,6 +172,40 @@ func TestCopyOut(t *testing.T) {
 	}
 }
 
+// A copy that does not fit is removed again, and what was there stays.
+func TestCopyOnAFullDisk(t *testing.T) {
+	small := t.TempDir()
+	if err := unix.Mount("none", small, "tmpfs", 0, "size=256k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	from, path := tree(t, filepath.Join(t.TempDir(), "from"), "a", "b/c"), tree(t, filepath.Join(small, "v"), "mine")
+	if err := os.WriteFile(filepath.Join(from, "big"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	it := Item{Method: Copy, Paths: []string{path}, Aside: filepath.Join(small, ".aside"), Old: identity(t, path)}
+	if err := copyOut(t.Context(), from, it.Aside); err == nil || !strings.Contains(err.Error(), "No space left") {
+		t.Errorf("%v", err)
+	}
+	w := &Work{}
+	for range 2 {
+		if err := w.remove(t.Context(), it); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(small); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	it.Aside = path
+	if err := w.remove(t.Context(), it); !errors.Is(err, driver.ErrForeign) {
+		t.Errorf("what was there before is removed: %v, want ErrForeign", err)
+	}
+}
+
 func TestBeneath(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "a/b/c", "elsewhere/f")
