@@ -5,7 +5,8 @@
 // Containers are stopped and kept from being started by the engine; the present state is taken as an undo set; what is to come
 // is made beside what is there, and then put in its place: a dataset that holds nothing but volumes of the set is swapped for a
 // clone of its snapshot (driver.Stager), and a directory or file of a larger dataset for a copy, by one rename. Then the containers
-// are started, and databases are awaited. Nothing is written over, and nothing that was there goes before all of it succeeded.
+// are started, and databases are awaited. Nothing is written over, and nothing that was there goes before all of it succeeded. Nobody
+// else may use the volumes meanwhile: a container that was started is found before they are replaced and after, and then all is put back.
 //
 // # What a killed restore leaves
 //
