@@ -117,3 +117,7 @@ func (*containers) Events(context.Context, time.Time, time.Time) ([]docker.Event
 func (*containers) Exec(context.Context, string, []string, docker.ExecOptions) (docker.ExecResult, error) {
 	return docker.ExecResult{}, errNotInTests
 }
+
+func (d *containers) Image(_ context.Context, name string) (docker.Image, error) {
+	return docker.Image{}, fmt.Errorf("image %s: %w", name, docker.ErrNotFound)
+}
