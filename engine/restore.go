@@ -169,7 +169,8 @@ func (e *Engine) keepManifest(ctx context.Context, from *replica) {
 	}
 }
 
-// resumeRestore deals with a restore that did not end. done: it was of the same set and volumes, and has ended now.
+// resumeRestore deals with a restore that did not end. done: it was of the same set and volumes, has ended now, and nobody has worked on
+// them since.
 func (e *Engine) resumeRestore(
 	ctx context.Context, w *restore.Work, app App, id driver.SetID, asked []string, r *report.Restore,
 ) (done bool, err error) {
@@ -177,7 +178,7 @@ func (e *Engine) resumeRestore(
 	if err != nil || j == nil {
 		return false, err
 	}
-	items, containers := j.Items, j.Containers
+	items, containers, ran := j.Items, j.Containers, e.anyRuns(ctx, j.Containers)
 	ended, out, err := w.Resume(ctx, j)
 	switch {
 	case err != nil:
@@ -187,12 +188,20 @@ func (e *Engine) resumeRestore(
 		return false, nil
 	}
 	zerolog.Ctx(ctx).Warn().Str("set", string(j.Set)).Str("undo", string(j.Undo)).Msg("brought the restore that had been killed to its end")
-	if j.Set != id || !theSame(j.Asked, asked) {
+	if j.Set != id || !theSame(j.Asked, asked) || ran {
 		return false, nil
 	}
 	r.Members, r.Containers = membersOf(items), containerNames(containers)
 	restored(r, out)
 	return true, nil
+}
+
+// anyRuns reports whether one of the containers runs: what it uses may be what a restore put there no more.
+func (e *Engine) anyRuns(ctx context.Context, all []restore.Container) bool {
+	return slices.ContainsFunc(all, func(c restore.Container) bool {
+		now, err := e.Docker.Inspect(ctx, c.ID)
+		return err == nil && now.Running
+	})
 }
 
 func restored(r *report.Restore, out restore.Result) {

@@ -360,6 +360,25 @@ func TestRestoreOfOtherVolumesThanTheKilledOne(t *testing.T) {
 	g.nothingLeft()
 }
 
+// A killed restore that only had to be ended is not taken for one of what somebody has worked on since.
+func TestRestoreOfWhatWasWorkedOnSince(t *testing.T) {
+	g := newGoing(t)
+	g.killedIn(t)
+	if err := g.docker.Start(t.Context(), "db"); err != nil {
+		t.Fatal(err)
+	}
+	g.write("worked on")
+	r, err := g.restore()
+	if err != nil || g.states() != "old" {
+		t.Errorf("%v, the volumes are %q", err, g.states())
+	}
+	g.asBefore()
+	g.nothingLeft()
+	if _, err := g.RestoreInPlace(t.Context(), g.app, driver.SetID(r.Undo), engine.RestoreOptions{}); err != nil || g.states() != "worked on" {
+		t.Errorf("back: %v, the volumes are %q", err, g.states())
+	}
+}
+
 // What was written to the new state after a restore was killed is kept, should that be undone.
 func TestKilledRestoreUndoneLater(t *testing.T) {
 	g := newGoing(t)
