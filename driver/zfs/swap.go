@@ -38,7 +38,7 @@ func (d *Driver) swap(ctx context.Context, ds, stage driver.Dataset, guid string
 	if err := errors.Join(ctx.Err(), checkDataset(ds), d.host.awake(ds.Name)); err != nil {
 		return err
 	}
-	s := &swapping{Driver: d, names: [spots]string{ds.Name, stage.Name, thirdOf(stage.Name)}, want: guid}
+	s := &swapping{Driver: d, names: [spots]string{ds.Name, stage.Name, thirdOf(stage.Name)}}
 	if err := s.look(ctx); err != nil {
 		return err
 	}
@@ -54,7 +54,12 @@ func (d *Driver) swap(ctx context.Context, ds, stage driver.Dataset, guid string
 		return err
 	}
 	after := context.WithoutCancel(ctx) // half of it is of no use to anybody
-	if err := s.release(after, len(steps) > 0); err != nil {
+	err = s.release(after, len(steps) > 0)
+	if err == nil && begins {
+		// Not mounted by a boot either, until all of it is done. While it is mounted ZFS would not let that be taken back.
+		_, err = run(after, "zfs", "set", canMount+"="+noAuto, ds.Name)
+	}
+	if err != nil {
 		if begins {
 			err = errors.Join(err, s.finish(after, s.at[inPlace].guid))
 		}
@@ -79,7 +84,6 @@ type swapping struct {
 	*Driver
 	names [spots]string
 	at    [spots]*fileSys // nil: there is none
-	want  string
 }
 
 // look finds what is at each spot. What is at one of the names that are volsnap's and is not volsnap's is ErrForeign.
@@ -148,13 +152,15 @@ func (s *swapping) begin(ctx context.Context) error {
 	if err := s.unused(stage); err != nil {
 		return err
 	}
+	if _, err := pointOf(place); err != nil {
+		return err
+	}
 	if s.at[inPlace].place == "" && s.at[aside].place == "" { // else a Swap was killed, and what is there now is not as it was
 		if err := s.note(ctx); err != nil {
 			return err
 		}
 	}
-	// Not mounted by a boot either, until all of it is done.
-	_, err := run(ctx, "zfs", "set", sideProp+"="+sideMark(stage, place), canMount+"="+noAuto, place)
+	_, err := run(ctx, "zfs", "set", sideProp+"="+sideMark(stage, place), place)
 	fault.Point("after mark of a swap")
 	if err != nil {
 		return errors.Join(err, s.finish(context.WithoutCancel(ctx), s.at[inPlace].guid))
