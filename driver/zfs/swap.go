@@ -288,7 +288,12 @@ func (s *swapping) finish(ctx context.Context, guid string) error {
 		return err
 	}
 	if out != nil {
-		argv := []string{"zfs", "set", "reservation=none", "refreservation=none"}
+		argv := []string{"zfs", "set"}
+		for _, prop := range []string{"reservation", "refreservation"} { // there is room for one
+			if _, has := w.Settings[prop]; has {
+				argv = append(argv, prop+"=none")
+			}
+		}
 		for _, p := range unused {
 			argv = append(argv, p.name+"="+p.value)
 		}
