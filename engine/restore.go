@@ -407,8 +407,8 @@ func swapOf(
 	return it, alone, err
 }
 
-// nothingElse reports whether a directory holds nothing but what lies at the given paths in it, and what Docker keeps beside the
-// data of a volume.
+// nothingElse reports whether a directory holds nothing but what lies at the given paths in it, what Docker keeps beside the
+// data of a volume, and what mkfs(8) makes.
 func nothingElse(top string, inside []string) (bool, error) {
 	if slices.Contains(inside, ".") {
 		return true, nil
@@ -430,6 +430,10 @@ func nothingElse(top string, inside []string) (bool, error) {
 		}
 		switch {
 		case whole, len(below) == 0 && entry.Name() == "opts.json" && slices.Contains(inside, "_data"):
+		case len(below) == 0 && entry.Name() == "lost+found" && entry.IsDir():
+			if empty, err := isEmpty(filepath.Join(top, entry.Name())); err != nil || !empty {
+				return false, err
+			}
 		case len(below) == 0 || entry.Type()&fs.ModeDir == 0:
 			return false, nil
 		default:
