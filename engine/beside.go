@@ -63,15 +63,14 @@ func (e *Engine) besides(ctx context.Context, id driver.SetID, from *replica, cl
 		if from == nil {
 			break
 		}
-		place, _, err := e.resolve(ctx, nearest(c.At))
-		if err != nil {
+		var err error
+		if on[i], err = e.fetchBeside(ctx, c); err != nil {
 			return err
 		}
-		on[i] = place.Dataset
-		if clones[i].Snapshot, err = e.fetchOne(ctx, from, c.Snapshot.GUID, place.Dataset); err != nil {
+		if clones[i].Snapshot, err = e.fetchOne(ctx, from, c.Snapshot.GUID, on[i]); err != nil {
 			return err
 		}
-		if clones[i].Fetched, err = e.fetched(ctx, place.Dataset); err != nil {
+		if clones[i].Fetched, err = e.fetched(ctx, on[i]); err != nil {
 			return err
 		}
 	}
@@ -84,6 +83,19 @@ func (e *Engine) besides(ctx context.Context, id driver.SetID, from *replica, cl
 		}
 	}
 	return nil
+}
+
+// fetchBeside is the dataset in whose pool a replica is cloned: the one in which the clone's files will lie, or, where they will be a
+// file system of their own among directories of another kind of storage, the one that it was taken of.
+func (e *Engine) fetchBeside(ctx context.Context, c restore.Clone) (driver.Dataset, error) {
+	place, _, err := e.resolve(ctx, nearest(c.At))
+	switch {
+	case err == nil && place.Dataset.Kind == c.Snapshot.Dataset.Kind:
+		return place.Dataset, nil
+	case err == nil || errors.Is(err, driver.ErrNotSupported):
+		return c.Snapshot.Dataset, nil
+	}
+	return driver.Dataset{}, err
 }
 
 // nearest is the path, or the directory above it that there is.
