@@ -3,6 +3,7 @@ package testhost
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ type SSHD struct {
 	Port     int
 	Identity string // file of the private key that may log in
 
+	held *os.File // the port's
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -74,11 +76,10 @@ func (s *SSHD) Env() string {
 }
 
 func (s *SSHD) write(command string, config []string) error {
-	port, err := freePort()
-	if err != nil {
+	var err error
+	if s.Port, s.held, err = freePort(); err != nil {
 		return err
 	}
-	s.Port = port
 	hostKey := filepath.Join(s.Dir, "host")
 	for _, key := range []string{hostKey, s.Identity} {
 		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
@@ -120,16 +121,25 @@ MaxStartups 100
 	)
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePort finds a port that nobody listens on, and keeps it from other tests until held is closed: two that are given the same one
+// would both find a server there, and one of them another's. It is none of those that the kernel gives to connections
+// (ip(7), ip_local_port_range).
+func freePort() (port int, held *os.File, err error) {
+	for range 200 {
+		port = 20000 + rand.IntN(12000)
+		held, err = os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("volsnap-test-port-%d", port)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return 0, nil, err
+		}
+		if err = syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			var l net.Listener
+			if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+				return port, held, l.Close()
+			}
+		}
+		_ = held.Close() // somebody else has it
 	}
-	addr, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return 0, errors.Join(fmt.Errorf("an odd address: %s", l.Addr()), l.Close())
-	}
-	return addr.Port, l.Close()
+	return 0, nil, fmt.Errorf("find a free port: %w", err)
 }
 
 func (s *SSHD) start() error {
@@ -211,4 +221,6 @@ func (s *SSHD) Peak() int64 {
 func (s *SSHD) Close() {
 	_ = s.cmd.Process.Kill() // it may have ended
 	<-s.done
+	_ = os.Remove(s.held.Name()) // one that stays means nothing
+	_ = s.held.Close()
 }
