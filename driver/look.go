@@ -21,7 +21,7 @@ const lookPrefix = "look-" // then the process and a random part
 
 // Look mounts a snapshot below dir, which is made, for as long as fn reads it. See SweepLooks for what a kill leaves.
 func Look(ctx context.Context, by Mounter, s Snapshot, dir string, fn func(at string) error) (err error) {
-	at, err := LookDir(dir)
+	at, err := lookDir(dir)
 	if err != nil {
 		return err
 	}
@@ -34,9 +34,9 @@ func Look(ctx context.Context, by Mounter, s Snapshot, dir string, fn func(at st
 	return fn(at)
 }
 
-// LookDir is a new directory below dir, which is made, to mount something at. Whoever calls it unmounts that and removes it; what a kill
+// lookDir is a new directory below dir, which is made, to mount something at. Whoever calls it unmounts that and removes it; what a kill
 // leaves is SweepLooks's.
-func LookDir(dir string) (string, error) {
+func lookDir(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -46,7 +46,7 @@ func LookDir(dir string) (string, error) {
 	return os.MkdirTemp(dir, fmt.Sprintf("%s%d-", lookPrefix, os.Getpid()))
 }
 
-// SweepLooks unmounts what killed processes have left mounted below a directory of Look and LookDir. None is no error.
+// SweepLooks unmounts what killed processes have left mounted below a directory of Look. None is no error.
 func SweepLooks(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, lookPrefix+"*"))
 	if err != nil {

@@ -152,9 +152,6 @@ func (w *Work) settle(ctx context.Context, set driver.SetID, c Clone, st driver.
 		return ds, errors.Join(err, forget(context.WithoutCancel(ctx), c, d))
 	}
 	for _, v := range c.Volumes {
-		if _, err := beneath(c.At, v.Inside); err != nil {
-			return ds, errors.Join(fmt.Errorf("%s is there, but no volume can be made of it: %w", c.At, err), forget(context.WithoutCancel(ctx), c, d))
-		}
 		if v.Docker == "" || v.Native {
 			continue
 		}

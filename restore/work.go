@@ -230,36 +230,7 @@ func (w *Work) makeStage(ctx context.Context, from Source, it *Item) error {
 		return err
 	}
 	it.New = made.GUID
-	return w.looksRight(ctx, it, made)
-}
-
-// looksRight is an error for a stage in which a volume's directory is a link to somewhere else, which Docker would follow. A replica
-// comes from another host.
-func (w *Work) looksRight(ctx context.Context, it *Item, st driver.Stage) error {
-	var nested []string
-	for _, v := range it.Snapshot.Volumes {
-		if v.Path != "." {
-			nested = append(nested, v.Path)
-		}
-	}
-	if len(nested) == 0 {
-		return nil
-	}
-	dir, err := driver.LookDir(w.Mounts)
-	if err != nil {
-		return err
-	}
-	by := w.Storages[it.Dataset.Kind]
-	at, err := by.Attach(ctx, st, dir)
-	if err != nil {
-		return errors.Join(err, os.Remove(dir))
-	}
-	for _, path := range nested {
-		if _, beneathErr := beneath(at, path); beneathErr != nil {
-			err = errors.Join(err, beneathErr)
-		}
-	}
-	return errors.Join(err, by.Detach(context.WithoutCancel(ctx), st, dir), os.Remove(dir))
+	return nil
 }
 
 func (w *Work) makeCopy(ctx context.Context, from Source, it *Item) error {
