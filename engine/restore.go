@@ -102,9 +102,6 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 			if err := e.fetchItems(ctx, from, p); err != nil {
 				return err
 			}
-			if err := e.planAgain(ctx, app, p); err != nil {
-				return err
-			}
 		}
 		out, err := w.Run(ctx, *p)
 		if err != nil {
@@ -113,7 +110,7 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		e.adopt(ctx, from, p)
 		e.forgetItems(ctx, p)
 		e.keepManifest(ctx, from)
-		r.Members, r.Containers = membersOf(p.Items), containerNames(p.Containers)
+		r.Members = membersOf(p.Items)
 		restored(&r, out)
 		return nil
 	})
@@ -121,15 +118,6 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 		return r, fmt.Errorf("restore %s: %w", id, err)
 	}
 	return r, nil
-}
-
-// planAgain looks once more for what has to be stopped: fetching takes hours, and containers come and go.
-func (e *Engine) planAgain(ctx context.Context, app App, p *restore.Plan) error {
-	inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
-	if err == nil {
-		p.Containers, err = e.planStop(ctx, app, inv)
-	}
-	return err
 }
 
 // fetchItems brings the replicas that a plan is about to this host.
@@ -178,7 +166,7 @@ func (e *Engine) resumeRestore(
 	if err != nil || j == nil {
 		return false, err
 	}
-	items, containers, ran := j.Items, j.Containers, e.anyRuns(ctx, j.Containers)
+	items, ran := j.Items, e.anyRuns(ctx, j.Containers)
 	ended, out, err := w.Resume(ctx, j)
 	switch {
 	case err != nil:
@@ -191,7 +179,7 @@ func (e *Engine) resumeRestore(
 	if j.Set != id || !theSame(j.Asked, asked) || ran {
 		return false, nil
 	}
-	r.Members, r.Containers = membersOf(items), containerNames(containers)
+	r.Members = membersOf(items)
 	restored(r, out)
 	return true, nil
 }
@@ -205,7 +193,7 @@ func (e *Engine) anyRuns(ctx context.Context, all []restore.Container) bool {
 }
 
 func restored(r *report.Restore, out restore.Result) {
-	r.Undo, r.Kept = string(out.Undo), out.Kept
+	r.Undo, r.Containers, r.Kept = string(out.Undo), containerNames(out.Containers), out.Kept
 	if out.Ready != nil {
 		ms := milliseconds(*out.Ready)
 		r.ReadyMS = &ms
@@ -240,6 +228,13 @@ func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.
 	w := &restore.Work{
 		Docker: e.Docker, Storages: e.storages(), StateDir: e.Store.Dir, Mounts: e.mounts(), Now: e.Now, Stage: e.stage,
 		Fetched: e.fetched,
+	}
+	w.Users = func(ctx context.Context) ([]restore.Container, error) {
+		inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})
+		if err != nil {
+			return nil, err
+		}
+		return e.planStop(ctx, app, inv)
 	}
 	w.TakeUndo = func(ctx context.Context) (restore.Undo, error) {
 		m, err := e.snapshot(ctx, asUndo(app), TakeOptions{Label: driver.Undo(id), Pin: driver.Undo(id), undo: true}, lock)

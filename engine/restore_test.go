@@ -260,18 +260,11 @@ func TestRestoreKilledAfterEachEffect(t *testing.T) {
 	t.Logf("killed at %d points", points)
 }
 
-// A container that is started while a restore is under way would go on to see what was there before.
+// A container that is started while volumes are being replaced would go on to see what was there before.
 func TestRestoreWhileAContainerIsStarted(t *testing.T) {
-	for _, effect := range []string{"stage", "swap"} {
+	for _, effect := range []string{"seal", "swap"} {
 		g := newGoing(t)
-		g.storage.Hook(func(e driverfake.Effect) error {
-			if e.What == effect {
-				g.docker.mu.Lock()
-				defer g.docker.mu.Unlock()
-				g.docker.add("late", "no", g.paths[2])
-			}
-			return nil
-		})
+		g.startsLateAt(effect)
 		_, err := g.restore()
 		if !errors.Is(err, restore.ErrStarted) || !errors.Is(err, restore.ErrUndone) || !strings.Contains(err.Error(), "late") || g.states() != "new" {
 			t.Errorf("at %s: %v, the volumes are %q", effect, err, g.states())
@@ -279,6 +272,43 @@ func TestRestoreWhileAContainerIsStarted(t *testing.T) {
 		g.asBefore()
 		g.nothingLeft()
 	}
+}
+
+func (g *going) startsLateAt(effect string) {
+	g.storage.Hook(func(e driverfake.Effect) error {
+		if e.What == effect {
+			g.docker.mu.Lock()
+			defer g.docker.mu.Unlock()
+			g.docker.add("late", "no", g.paths[2])
+		}
+		return nil
+	})
+}
+
+// What is to come is prepared while containers run: one that is started meanwhile is stopped with the others.
+func TestRestoreStopsWhatRunsOncePrepared(t *testing.T) {
+	g := newGoing(t)
+	g.startsLateAt("stage")
+	r, err := g.restore()
+	if got := fmt.Sprint(r.Containers); err != nil || got != "[db late web]" || g.states() != "old" || !g.docker.is("late").Running {
+		t.Errorf("%v, stopped and started: %s, the volumes are %q", err, got, g.states())
+	}
+	g.asBefore()
+	g.nothingLeft()
+}
+
+// What cannot be prepared costs the app nothing.
+func TestRestoreThatCannotBePreparedStopsNobody(t *testing.T) {
+	g := newGoing(t)
+	boom := errors.New("no space left on device")
+	g.storage.Fault("Stage", 2, boom)
+	if _, err := g.restore(); !errors.Is(err, restore.ErrUndone) || !errors.Is(err, boom) || g.states() != "new" {
+		t.Errorf("%v, the volumes are %q", err, g.states())
+	}
+	if len(g.docker.calls) > 0 {
+		t.Errorf("Docker was asked to %q", g.docker.calls)
+	}
+	g.nothingLeft()
 }
 
 // What cannot be started any more keeps nothing else from being as it was, nor the next restore from being begun.

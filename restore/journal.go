@@ -18,10 +18,11 @@ type Phase string
 
 // The phases, in their order. Up to Placing a restore that was killed is undone; from Starting on it is finished.
 const (
-	Stopping Phase = "stopping" // containers are being stopped, and what is to come is being made
-	Placing  Phase = "placing"  // it is being put in its place
-	Starting Phase = "starting" // all of it is in its place; containers are being started
-	Cleaning Phase = "cleaning" // all is well, and what was replaced is being removed
+	Preparing Phase = "preparing" // what is to come is being made; containers run
+	Stopping  Phase = "stopping"  // containers are being stopped, and the present state is being kept
+	Placing   Phase = "placing"   // what is to come is being put in its place
+	Starting  Phase = "starting"  // all of it is in its place; containers are being started
+	Cleaning  Phase = "cleaning"  // all is well, and what was replaced is being removed
 )
 
 const (
@@ -63,7 +64,7 @@ func Read(stateDir, app string) (*Journal, error) {
 	if err := json.Unmarshal(text, j); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
-	known := []Phase{Stopping, Placing, Starting, Cleaning}
+	known := []Phase{Preparing, Stopping, Placing, Starting, Cleaning}
 	if j.Version != journalVersion || j.App != app || !slices.Contains(known, j.Phase) {
 		return nil, fmt.Errorf("%w: %s: version %d of app %q in phase %q", ErrDamaged, path, j.Version, j.App, j.Phase)
 	}

@@ -2,16 +2,16 @@
 //
 // # In place
 //
-// Containers are stopped and kept from being started by the engine; the present state is taken as an undo set; what is to come
-// is made beside what is there, and then put in its place: a dataset that holds nothing but volumes of the set is swapped for a
-// clone of its snapshot (driver.Stager), and a directory or file of a larger dataset for a copy, by one rename. Then the containers
-// are started, and databases are awaited. Nothing is written over, and nothing that was there goes before all of it succeeded. Nobody
+// What is to come is made beside what is there; containers are stopped and kept from being started by the engine; the present
+// state is taken as an undo set; then the new state is put in its place: a dataset that holds nothing but volumes of the set is swapped
+// for a clone of its snapshot (driver.Stager), and a directory or file of a larger dataset for a copy, by one rename. Then the
+// containers are started, and databases are awaited. Nothing is written over, and nothing that was there goes before all of it succeeded. Nobody
 // else may use the volumes meanwhile: a container that was started is found before they are replaced and after, and then all is put back.
 //
 // # What a killed restore leaves
 //
 // A journal in the state directory, which names all that is about to be made before it is made. While there is one, the
-// containers stay stopped, also over a boot, no set is taken, and the next restore of the app first undoes what had been
+// containers that were stopped stay so, also over a boot, no set is taken, and the next restore of the app first undoes what had been
 // begun, or finishes it if everything was in its place already. So whatever the containers see is all old or all new.
 package restore
 
@@ -104,12 +104,13 @@ type Plan struct {
 	Set        driver.SetID
 	Asked      []string // the volumes that were asked for; none: all
 	Items      []Item
-	Containers []Container // that use the volumes, by level
+	Containers []Container // that use the volumes now, by level
 }
 
 // Result is what a restore did.
 type Result struct {
-	Undo  driver.SetID   // holds what was there before
-	Ready *time.Duration // from the beginning until the last database accepted connections; nil if there is none
-	Kept  []string       // what was replaced and could not be removed, with the reason; its state is in the undo set
+	Undo       driver.SetID   // holds what was there before
+	Containers []Container    // that were stopped
+	Ready      *time.Duration // from the beginning until the last database accepted connections; nil if there is none
+	Kept       []string       // what was replaced and could not be removed, with the reason; its state is in the undo set
 }

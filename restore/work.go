@@ -27,6 +27,7 @@ type Work struct {
 	Storages   map[string]Storage                                    // by kind
 	Fetched    func(context.Context, driver.Dataset) (Source, error) // the place in the pool of a dataset to which replicas were fetched
 	StateDir   string
+	Users      func(context.Context) ([]Container, error) // those that are stopped, as they are when it is called
 	Mounts     string                                            // an existing or new directory, below which snapshots are mounted to be read
 	TakeUndo   func(context.Context) (Undo, error)               // takes the undo set; the containers are stopped
 	FindUndo   func(context.Context, driver.SetID) (Undo, error) // finds it again
@@ -46,8 +47,8 @@ func (w *Work) stage(what string) {
 func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 	begin := time.Now()
 	j := &Journal{
-		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Stopping,
-		Fetched: p.Fetched, Asked: p.Asked, Containers: p.Containers, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
+		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Preparing,
+		Fetched: p.Fetched, Asked: p.Asked, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
 	}
 	if err := w.name(ctx, j); err != nil {
 		return Result{}, err
@@ -55,7 +56,10 @@ func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 	if err := j.write(); err != nil {
 		return Result{}, err
 	}
-	err := w.place(ctx, j)
+	err := w.prepare(ctx, j)
+	if err == nil {
+		err = w.place(ctx, j)
+	}
 	if err == nil {
 		err = w.start(ctx, j.Containers)
 	}
@@ -141,9 +145,28 @@ func (w *Work) name(ctx context.Context, j *Journal) error {
 	return nil
 }
 
+// prepare makes what is to come, while the containers run: it comes from snapshots alone, and copying may take long.
+func (w *Work) prepare(ctx context.Context, j *Journal) error {
+	w.stage("preparing the state of " + string(j.Set))
+	for i := range j.Items {
+		if err := w.make(ctx, j.Fetched, &j.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // place stops the containers, keeps the present state, and puts the new one in its place. The journal is in the phase Starting
 // afterwards.
 func (w *Work) place(ctx context.Context, j *Journal) error {
+	users, err := w.Users(ctx)
+	if err != nil {
+		return err
+	}
+	j.Containers, j.Phase = users, Stopping
+	if err := j.write(); err != nil {
+		return err
+	}
 	if err := w.stop(ctx, j.Containers); err != nil {
 		return err
 	}
@@ -156,9 +179,8 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 	if err := j.write(); err != nil {
 		return err
 	}
-	w.stage("preparing the state of " + string(j.Set))
 	for i := range j.Items {
-		if err := w.make(ctx, j.Fetched, &j.Items[i]); err != nil {
+		if err := w.identify(ctx, &j.Items[i]); err != nil {
 			return err
 		}
 	}
@@ -185,7 +207,7 @@ func (w *Work) place(ctx context.Context, j *Journal) error {
 	return j.write()
 }
 
-// make makes what is to come, and notes what it and what was there is.
+// make makes what is to come, and notes what it is.
 func (w *Work) make(ctx context.Context, fetched bool, it *Item) error {
 	begin := time.Now()
 	from, err := w.source(ctx, fetched, it.Snapshot, it.Dataset)
@@ -220,11 +242,20 @@ func (w *Work) source(ctx context.Context, fetched bool, s driver.Snapshot, ds d
 	return from, nil
 }
 
-func (w *Work) makeStage(ctx context.Context, from Source, it *Item) error {
-	var err error
-	if it.Old, err = w.Storages[it.Dataset.Kind].Identity(ctx, it.Dataset); err != nil {
-		return err
+// identify notes what is there and will be replaced.
+func (w *Work) identify(ctx context.Context, it *Item) (err error) {
+	if it.Method == Swap {
+		it.Old, err = w.Storages[it.Dataset.Kind].Identity(ctx, it.Dataset)
+	} else {
+		it.Old, err = fileIdentity(it.Paths[0])
 	}
+	if err != nil {
+		return fmt.Errorf("%q: %w", it.Volumes, err)
+	}
+	return nil
+}
+
+func (w *Work) makeStage(ctx context.Context, from Source, it *Item) error {
 	made, err := from.Stage(ctx, it.Snapshot, it.Name)
 	if err != nil {
 		return err
@@ -234,11 +265,7 @@ func (w *Work) makeStage(ctx context.Context, from Source, it *Item) error {
 }
 
 func (w *Work) makeCopy(ctx context.Context, from Source, it *Item) error {
-	var err error
-	if it.Old, err = fileIdentity(it.Paths[0]); err != nil {
-		return err
-	}
-	err = driver.Look(ctx, from, it.Snapshot, w.Mounts, func(at string) error {
+	err := driver.Look(ctx, from, it.Snapshot, w.Mounts, func(at string) error {
 		file, err := beneath(at, it.Inside)
 		if err != nil {
 			return err
@@ -269,6 +296,12 @@ func (w *Work) put(ctx context.Context, it Item, which string) error {
 // undo puts everything back, removes what was made, and starts what was stopped. It may be called at any phase before Cleaning, again
 // and again.
 func (w *Work) undo(ctx context.Context, j *Journal) error {
+	if j.Phase == Preparing { // nothing was stopped
+		if err := w.removeMade(ctx, j); err != nil {
+			return err
+		}
+		return j.remove()
+	}
 	// Stopped once more, whatever the phase: the engine goes on with a stop that nobody waits for any more, and a start before its end
 	// would come to nothing.
 	err := w.stop(ctx, j.Containers)
@@ -280,10 +313,8 @@ func (w *Work) undo(ctx context.Context, j *Journal) error {
 			return err
 		}
 	}
-	for _, it := range j.Items {
-		if err := w.remove(ctx, it); err != nil {
-			return fmt.Errorf("remove what was prepared for %q: %w", it.Volumes, err)
-		}
+	if err := w.removeMade(ctx, j); err != nil {
+		return err
 	}
 	err = w.startAgain(ctx, j.Containers)
 	if err != nil && !errors.Is(err, ErrNotStarted) {
@@ -302,6 +333,16 @@ func (w *Work) putBack(ctx context.Context, j *Journal) error {
 	}
 	j.Phase = Stopping
 	return j.write()
+}
+
+// removeMade removes all that was made, none of which is in its place.
+func (w *Work) removeMade(ctx context.Context, j *Journal) error {
+	for _, it := range j.Items {
+		if err := w.remove(ctx, it); err != nil {
+			return fmt.Errorf("remove what was prepared for %q: %w", it.Volumes, err)
+		}
+	}
+	return nil
 }
 
 // remove removes what was made and is not in its place. What has the name that is noted in the journal and not the identity of
@@ -344,7 +385,7 @@ func (w *Work) clean(ctx context.Context, j *Journal) (Result, error) {
 	if err := j.write(); err != nil {
 		return Result{}, err
 	}
-	r := Result{Undo: j.Undo, Kept: []string{}}
+	r := Result{Undo: j.Undo, Containers: j.Containers, Kept: []string{}}
 	w.stage("removing what was replaced")
 	undo, noUndo := w.FindUndo(ctx, j.Undo)
 	if noUndo != nil && !errors.Is(noUndo, ErrNoUndo) {

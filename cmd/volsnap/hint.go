@@ -20,7 +20,7 @@ var hints = []struct {
 	is   error
 	text string
 }{
-	{restore.ErrUnfinished, "mend what is named, then `volsnap restore SET --in-place` again: it goes on where this one stopped. The containers stay stopped until then"},
+	{restore.ErrUnfinished, "mend what is named, then `volsnap restore SET --in-place` again: it goes on where this one stopped. The containers that it stopped stay so until then"},
 	{restore.ErrStarted, "stop what is named, and see that nothing starts it meanwhile (a timer, a deployment), then try again"},
 	{restore.ErrNotStarted, "`docker logs` and `docker start` of what is named say what keeps it from running"},
 	{restore.ErrDamaged, "look into the file that is named, and at the volumes; when all is as it should be, remove the file"},
