@@ -1,6 +1,6 @@
 // Command bench measures volsnap beside what else would do the same, as root:
 //
-//	go run ./scripts/bench [--storage btrfs|zfs|lvm] [--runs N] [pause|many|delete|fifty|noop|uptodate|stream ...]
+//	go run ./scripts/bench [--storage btrfs|zfs|lvm] [--runs N] [pause|many|delete|fifty|noop|uptodate|stream|restore ...]
 //
 // It prints tables in Markdown, of which docs/benchmarks.md is made by hand. Without a part it runs all that the storage has,
 // which takes about an hour on Btrfs. Each part makes a pool in a sparse file, and a Docker engine of its own where it
@@ -12,6 +12,9 @@
 // beside the raw pipe, until all is on disk. The peak of memory is that of the largest process of a side, by the rusage of what
 // was started here and of the sshd, which has waited for all of its own. Processes are counted by strace(1), in a run of their
 // own that is not timed; where there is no strace they are not.
+//
+// "restore" restores a node with little and with much data in place, drills the same set, and copies the volumes by cp(1). The node is
+// idle, and its data is in the page cache, which is to the copies' advantage.
 //
 // Where there is no Go, VOLSNAP_TEST_BINARY and VOLSNAP_TEST_LOAD name the programs that it would compile (see
 // testhost.Build). On a machine that VOLSNAP_TEST_SLOW calls slow it measures less often.
@@ -63,6 +66,7 @@ var parts = []part{
 	{name: "many", run: (*bench).many},
 	{name: "uptodate", run: (*bench).uptodate, only: replicated},
 	{name: "stream", run: (*bench).stream, only: replicated},
+	{name: "restore", run: (*bench).restore},
 }
 
 func main() {
