@@ -155,7 +155,7 @@ var brokenCases = []replicaCase{
 				_, err := s.r.Receive(ctx, announce(one, nil), in)
 				done <- err
 			}()
-			<-in.reached
+			in.reach(s, done)
 			cancel()
 			select {
 			case err := <-done:

@@ -59,7 +59,7 @@ var busyCases = []replicaCase{
 		stream := s.stream(two, &one)
 		in := block(stream, len(stream)-1)
 		done := s.receive(announce(two, &one), in)
-		<-in.reached
+		in.reach(s, done)
 		if err := s.open().Destroy(s.ctx, first); !errors.Is(err, driver.ErrBusy) {
 			s.Errorf("Destroy: %v, want ErrBusy", err)
 		}
@@ -73,7 +73,7 @@ var busyCases = []replicaCase{
 		stream := s.stream(one, nil)
 		in := block(stream, len(stream)/2)
 		done := s.receive(announce(one, nil), in)
-		<-in.reached
+		in.reach(s, done)
 		for _, later := range []driver.Snapshot{one, two} {
 			_, err := s.open().Receive(s.ctx, announce(later, nil), bytes.NewReader(s.stream(later, nil)))
 			if !errors.Is(err, driver.ErrBusy) {

@@ -160,6 +160,16 @@ func (b *blocking) wait() io.Reader {
 	})
 }
 
+// reach waits until the reader has come that far.
+func (b *blocking) reach(s *replicas, done <-chan error) {
+	s.Helper()
+	select {
+	case <-b.reached:
+	case err := <-done:
+		s.Fatalf("Receive ended before it had come that far: %v", err)
+	}
+}
+
 type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }

@@ -99,10 +99,12 @@ type receiver struct {
 
 	mu    sync.Mutex
 	begun map[string]chan struct{} // by GUID: closed when the other side reads the first byte
+	busy  sync.WaitGroup           // streams that the other side is at
 }
 
 // Receive implements driver.Receiver. The suite takes what was read of a stream for a sign of what the receiver has done: so
-// nothing of it is read before the other side wants it.
+// nothing of it is read before the other side wants it. And it takes the end of Receive for that of all that belongs to it,
+// while the client of a call that was given up does not wait for the other side.
 func (r *receiver) Receive(ctx context.Context, req driver.ReceiveRequest, in io.Reader) (driver.Snapshot, error) {
 	begun := make(chan struct{})
 	r.mu.Lock()
@@ -111,7 +113,11 @@ func (r *receiver) Receive(ctx context.Context, req driver.ReceiveRequest, in io
 	}
 	r.begun[req.Snapshot.GUID] = begun
 	r.mu.Unlock()
-	return r.far.Receive(ctx, req, &wanted{Reader: in, begun: begun, closed: make(chan struct{})})
+	got, err := r.far.Receive(ctx, req, &wanted{Reader: in, begun: begun, closed: make(chan struct{})})
+	if ctx.Err() != nil {
+		r.busy.Wait()
+	}
+	return got, err
 }
 
 // wanted is a stream that begins when it is wanted.
@@ -142,6 +148,8 @@ type behind struct {
 
 // Receive implements driver.Receiver.
 func (b behind) Receive(ctx context.Context, req driver.ReceiveRequest, in io.Reader) (driver.Snapshot, error) {
+	b.of.busy.Add(1)
+	defer b.of.busy.Done()
 	return b.Receiver.Receive(ctx, req, &first{Reader: in, do: func() { b.of.begin(req.Snapshot.GUID) }})
 }
 
