@@ -125,6 +125,9 @@ func (e *Engine) unfinishedRestore(app string) []Problem {
 	switch {
 	case err != nil:
 		return []Problem{problem(driver.Error, app, err.Error(), "look into the file, and at the volumes; when all is as it should be, remove it")}
+	case j != nil && j.Phase == restore.Preparing: // it has stopped and replaced nothing
+		return []Problem{problem(driver.Warning, app, fmt.Sprintf("%s: of %s, begun at %s; what it had made is there still", restore.ErrUnfinished, j.Set, j.Begun.Format(time.RFC3339)),
+			fmt.Sprintf("unless it is at work, `volsnap restore %s --in-place` removes that, and begins again", j.Set))}
 	case j != nil:
 		return []Problem{problem(driver.Error, app, fmt.Sprintf("%s: of %s, begun at %s", restore.ErrUnfinished, j.Set, j.Begun.Format(time.RFC3339)),
 			fmt.Sprintf("unless it is at work, `volsnap restore %s --in-place` brings it to its end, or undoes it and begins again", j.Set))}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -97,14 +98,14 @@ func (e *Engine) RestoreInPlace(ctx context.Context, app App, id driver.SetID, o
 			if err := e.fetchItems(ctx, from, p); err != nil {
 				return err
 			}
+			if p.Record, err = json.Marshal(brought{from.set.Manifest, from.set.Recorded}); err != nil {
+				return err
+			}
 		}
 		out, err := w.Run(ctx, *p)
 		if err != nil {
 			return err
 		}
-		e.adopt(ctx, from, p)
-		e.forgetItems(ctx, p)
-		e.keepManifest(ctx, from)
 		r.Members = membersOf(p.Items)
 		restored(&r, out)
 		return nil
@@ -126,30 +127,6 @@ func (e *Engine) fetchItems(ctx context.Context, from *replica, p *restore.Plan)
 		p.Items[i].Snapshot = got
 	}
 	return nil
-}
-
-func (e *Engine) forgetItems(ctx context.Context, p *restore.Plan) {
-	if !p.Fetched {
-		return
-	}
-	for _, it := range p.Items {
-		e.forgetFetched(ctx, it.Snapshot, it.Dataset)
-	}
-}
-
-// keepManifest keeps the manifest of a set that was fetched, if that is on this host again.
-func (e *Engine) keepManifest(ctx context.Context, from *replica) {
-	if from == nil || !from.set.Recorded {
-		return
-	}
-	s, err := e.Set(ctx, from.set.ID)
-	if err == nil && s.Complete && !s.Recorded {
-		m := *from.set.Manifest
-		err = e.Store.Write(&m)
-	}
-	if err != nil && !errors.Is(err, ErrNoSet) {
-		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not keep the manifest of the set")
-	}
 }
 
 // resumeRestore deals with a restore that did not end. done: it was of the same set and volumes, has ended now, and nobody has worked on
@@ -222,7 +199,7 @@ func (e *Engine) storages() map[string]restore.Storage {
 func (e *Engine) restoring(app App, id driver.SetID, lock *state.Lock) *restore.Work {
 	w := &restore.Work{
 		Docker: e.Docker, Storages: e.storages(), StateDir: e.Store.Dir, Mounts: e.mounts(), Now: e.Now, Stage: e.stage,
-		Fetched: e.fetched,
+		Fetched: e.fetched, Restored: e.keepBrought,
 	}
 	w.Users = func(ctx context.Context) ([]restore.Container, error) {
 		inv, err := inventory.Resolve(ctx, e.Docker, inventory.App{Project: app.Project, Volumes: app.Volumes})

@@ -239,9 +239,7 @@ func TestRestoreKilledAfterEachEffect(t *testing.T) {
 				g.held()
 			}
 			if j, _ := restore.Read(g.Store.Dir, "app"); j != nil {
-				if _, err := g.Snapshot(t.Context(), g.app, engine.TakeOptions{}); !errors.Is(err, engine.ErrRefused) {
-					t.Errorf("a set meanwhile: %v", err)
-				}
+				g.takenMeanwhile(j)
 			}
 			if _, err := g.restore(); err != nil || g.states() != "old" {
 				t.Errorf("the next: %v, the volumes are %q", err, g.states())
@@ -258,6 +256,19 @@ func TestRestoreKilledAfterEachEffect(t *testing.T) {
 		points++
 	}
 	t.Logf("killed at %d points", points)
+}
+
+// takenMeanwhile takes a set while a restore has not ended: of what it has neither stopped nor replaced, and of nothing else.
+func (g *going) takenMeanwhile(j *restore.Journal) {
+	_, err := g.Snapshot(g.t.Context(), g.app, engine.TakeOptions{})
+	if j.Phase == restore.Preparing {
+		if err != nil || g.states() != "new" {
+			g.t.Errorf("a set meanwhile: %v, the volumes are %q", err, g.states())
+		}
+		g.asBefore()
+	} else if !errors.Is(err, engine.ErrRefused) {
+		g.t.Errorf("a set meanwhile, in the phase %s: %v", j.Phase, err)
+	}
 }
 
 // A container that is started while volumes are being replaced would go on to see what was there before.
@@ -308,6 +319,33 @@ func TestRestoreThatCannotBePreparedStopsNobody(t *testing.T) {
 	if len(g.docker.calls) > 0 {
 		t.Errorf("Docker was asked to %q", g.docker.calls)
 	}
+	g.nothingLeft()
+}
+
+// What was made and cannot be removed does not keep the app from running, nor sets from being taken.
+func TestUndoneRestoreThatCannotRemove(t *testing.T) {
+	g := newGoing(t)
+	g.docker.hook = func(call string, _ int) error {
+		if call == "start web" && g.states() == "old" {
+			return errors.New("no such device")
+		}
+		return nil
+	}
+	g.storage.Fault("Discard", 1, driver.ErrBusy)
+	if _, err := g.restore(); !errors.Is(err, restore.ErrUnfinished) || !errors.Is(err, driver.ErrBusy) || g.states() != "new" {
+		t.Errorf("%v, the volumes are %q", err, g.states())
+	}
+	g.asBefore()
+	j, err := restore.Read(g.Store.Dir, "app")
+	if err != nil || j == nil || len(g.storage.Stages()) == 0 {
+		t.Fatalf("%+v, %v, stages %q", j, err, g.storage.Stages())
+	}
+	g.takenMeanwhile(j)
+	g.docker.hook = nil
+	if _, err := g.restore(); err != nil || g.states() != "old" {
+		t.Errorf("the next: %v, the volumes are %q", err, g.states())
+	}
+	g.asBefore()
 	g.nothingLeft()
 }
 

@@ -18,7 +18,7 @@ type Phase string
 
 // The phases, in their order. Up to Placing a restore that was killed is undone; from Starting on it is finished.
 const (
-	Preparing Phase = "preparing" // what is to come is being made; containers run
+	Preparing Phase = "preparing" // what is to come is being made, or removed again; containers run
 	Stopping  Phase = "stopping"  // containers are being stopped, and the present state is being kept
 	Placing   Phase = "placing"   // what is to come is being put in its place
 	Starting  Phase = "starting"  // all of it is in its place; containers are being started
@@ -38,10 +38,13 @@ type Journal struct {
 	Begun      time.Time    `json:"begun"`
 	Phase      Phase        `json:"phase"`
 	Undo       driver.SetID `json:"undo"`
-	Fetched    bool         `json:"fetched"`         // see Plan
-	Asked      []string     `json:"asked,omitempty"` // likewise
 	Containers []Container  `json:"containers"`
 	Items      []Item       `json:"items"`
+
+	// See Plan.
+	Fetched bool            `json:"fetched"`
+	Record  json.RawMessage `json:"record,omitempty"`
+	Asked   []string        `json:"asked,omitempty"`
 
 	path string
 }

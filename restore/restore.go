@@ -17,6 +17,7 @@ package restore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -100,7 +101,8 @@ type Container struct {
 // Plan is what a restore in place would do.
 type Plan struct {
 	App        string
-	Fetched    bool // the snapshots are replicas that were fetched, see Work.Fetched
+	Fetched    bool            // the snapshots are replicas that were fetched, see Work.Fetched
+	Record     json.RawMessage // whatever Work.Restored wants to find in the journal
 	Set        driver.SetID
 	Asked      []string // the volumes that were asked for; none: all
 	Items      []Item

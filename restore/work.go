@@ -27,10 +27,11 @@ type Work struct {
 	Storages   map[string]Storage                                    // by kind
 	Fetched    func(context.Context, driver.Dataset) (Source, error) // the place in the pool of a dataset to which replicas were fetched
 	StateDir   string
-	Users      func(context.Context) ([]Container, error) // those that are stopped, as they are when it is called
+	Users      func(context.Context) ([]Container, error)        // those that are stopped, as they are when it is called
 	Mounts     string                                            // an existing or new directory, below which snapshots are mounted to be read
 	TakeUndo   func(context.Context) (Undo, error)               // takes the undo set; the containers are stopped
 	FindUndo   func(context.Context, driver.SetID) (Undo, error) // finds it again
+	Restored   func(context.Context, *Journal)                   // told when all is in its place; may be called again for the same
 	Now        func() time.Time
 	ReadyLimit time.Duration // how long a database is waited for; 0: 10 minutes
 	Stage      func(string)  // told what is going on; may be nil
@@ -48,7 +49,7 @@ func (w *Work) Run(ctx context.Context, p Plan) (Result, error) {
 	begin := time.Now()
 	j := &Journal{
 		Version: journalVersion, App: p.App, Set: p.Set, Begun: w.Now().UTC(), Phase: Preparing,
-		Fetched: p.Fetched, Asked: p.Asked, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
+		Fetched: p.Fetched, Record: p.Record, Asked: p.Asked, Items: slices.Clone(p.Items), path: PathOf(w.StateDir, p.App),
 	}
 	if err := w.name(ctx, j); err != nil {
 		return Result{}, err
@@ -313,14 +314,18 @@ func (w *Work) undo(ctx context.Context, j *Journal) error {
 			return err
 		}
 	}
+	notStarted := w.startAgain(ctx, j.Containers)
+	if notStarted != nil && !errors.Is(notStarted, ErrNotStarted) {
+		return notStarted
+	}
+	j.Phase = Preparing // whatever keeps the rest from being removed, the app runs
+	if err := j.write(); err != nil {
+		return err
+	}
 	if err := w.removeMade(ctx, j); err != nil {
 		return err
 	}
-	err = w.startAgain(ctx, j.Containers)
-	if err != nil && !errors.Is(err, ErrNotStarted) {
-		return err
-	}
-	return errors.Join(err, j.remove())
+	return errors.Join(notStarted, j.remove())
 }
 
 // putBack puts what was there before back in its place.
@@ -402,6 +407,12 @@ func (w *Work) clean(ctx context.Context, j *Journal) (Result, error) {
 		if err != nil { // all is in its place, and runs: that something is left over is no reason to stop
 			r.Kept = append(r.Kept, fmt.Sprintf("%s: %s", where, err))
 		}
+	}
+	if w.Restored != nil {
+		w.Restored(ctx, j)
+	}
+	if err := ctx.Err(); err != nil {
+		return r, err
 	}
 	return r, j.remove()
 }
