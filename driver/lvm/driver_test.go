@@ -9,6 +9,7 @@ import (
 )
 
 func TestDriver(t *testing.T) {
+	t.Setenv("TERM", "unknown") // as below sudo(8) without a terminal
 	drivertest.Run(t, newPool(t, size{disk: 2048, data: 1024, metadata: 16}))
 }
 
