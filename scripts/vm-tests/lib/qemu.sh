@@ -97,6 +97,13 @@ process_of() { # DIR: prints the process id if that QEMU runs
 	if grep -qazF "$1/pid" "/proc/$pid/cmdline" 2>/dev/null; then echo "$pid"; fi
 }
 
+# has_ended tells whether a process is gone, or a zombie without any other thread. One that is being killed has lost its command line
+# already while it has its files, and their locks, still.
+has_ended() { # PID
+	local threads=(/proc/"$1"/task/*)
+	[ ! -e "/proc/$1" ] || { [ ${#threads[@]} -eq 1 ] && grep -q '^State:.Z' "/proc/$1/status"; }
+}
+
 # cut_power ends QEMU at once and waits until it is gone. What the machine had flushed is in the files; what it had not may
 # be lost, as with a disk's cache.
 cut_power() { # DIR
@@ -105,7 +112,7 @@ cut_power() { # DIR
 	if [ -z "$pid" ]; then return; fi
 	kill -KILL "$pid" 2>/dev/null || true
 	for ((try = 0; try < 1500; try++)); do
-		if [ -z "$(process_of "$1")" ]; then
+		if has_ended "$pid"; then
 			if [ -S "$1/ssh" ]; then ssh -F "$1/ssh_config" -O exit vm 2>/dev/null || true; fi
 			return
 		fi
