@@ -103,11 +103,30 @@ func (t *trial) mounts(like docker.Container) []docker.ThrowawayMount {
 // cloneOf is where the clone of what is mounted lies.
 func (t *trial) cloneOf(m docker.Mount) (string, bool) {
 	for _, v := range t.volumes {
-		if at, ok := inVolume(m, v); ok {
-			return at, true
+		if m.Type == "volume" && m.Name == v.member.Volume {
+			return v.at, true
 		}
 	}
-	return "", false
+	return t.cloneOfPath(plain(m.Source))
+}
+
+// cloneOfPath is where the clone of a path of the host lies. Of volumes that lie in each other it is in the innermost: the others have an
+// empty directory in that one's place.
+func (t *trial) cloneOfPath(path string) (string, bool) {
+	var inner volume
+	least := "" // the way from the top of inner
+	for _, v := range t.volumes {
+		if rel, ok := v.holds(path); ok {
+			if rel = filepath.Join("/", rel); least == "" || len(rel) < len(least) {
+				inner, least = v, rel
+			}
+		}
+	}
+	if least == "" {
+		return "", false
+	}
+	at, err := plainPath(inner.at, filepath.Join(".", least))
+	return at, err == nil
 }
 
 func (s *inContainer) begin(ctx context.Context, settings []string) (<-chan struct{}, error) {

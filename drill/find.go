@@ -164,13 +164,21 @@ func inVolume(m docker.Mount, v volume) (at string, ok bool) {
 	if m.Type == "volume" && m.Name == v.member.Volume {
 		return v.at, true
 	}
-	if !filepath.IsAbs(v.member.Volume) || m.Source == "" {
+	if rel, ok := v.holds(plain(m.Source)); ok {
+		at, err := plainPath(v.at, rel)
+		return at, err == nil
+	}
+	return "", false
+}
+
+// holds is where below its top a volume has a path of the host that it was on.
+func (v volume) holds(path string) (rel string, ok bool) {
+	if !filepath.IsAbs(v.member.Volume) {
 		return "", false
 	}
 	for _, top := range []string{v.member.Volume, plain(v.member.Volume)} {
-		if rel, below := mountinfo.Below(top, plain(m.Source)); below {
-			at, err := plainPath(v.at, rel)
-			return at, err == nil
+		if rel, ok := mountinfo.Below(top, path); ok {
+			return rel, true
 		}
 	}
 	return "", false

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/volsnap/volsnap/internal/docker"
+	"github.com/volsnap/volsnap/snapset"
 )
 
 func TestServerOptions(t *testing.T) {
@@ -66,5 +69,27 @@ func TestNamesIn(t *testing.T) {
 	copy(page[500:], "cut off")
 	if got := namesIn(page); !slices.Contains(got, "aleph") || slices.Contains(got, "pg_monitor") || slices.Contains(got, "two words") || slices.Contains(got, "unaligned") {
 		t.Errorf("%q", got)
+	}
+}
+
+// Of volumes that lie in each other the innermost has what is mounted, in whatever order they are.
+func TestCloneOfInner(t *testing.T) {
+	outer, inner := t.TempDir(), t.TempDir()
+	for _, dir := range []string{filepath.Join(outer, "pg"), filepath.Join(inner, "data")} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	volumes := []volume{{member: snapset.Member{Volume: "/none/app"}, at: outer}, {member: snapset.Member{Volume: "/none/app/pg"}, at: inner}}
+	for range 2 {
+		tr := &trial{volumes: volumes}
+		for source, want := range map[string]string{
+			"/none/app": outer, "/none/app/pg": inner, "/none/app/pg/data": filepath.Join(inner, "data"), "/none/app/none": "", "/none/apple": "",
+		} {
+			if at, ok := tr.cloneOf(docker.Mount{Type: "bind", Source: source}); at != want || ok != (want != "") {
+				t.Errorf("%s: %q, %t; want %q", source, at, ok, want)
+			}
+		}
+		slices.Reverse(volumes)
 	}
 }
