@@ -48,13 +48,8 @@ func (t *trial) amcheck(ctx context.Context, s session, major int, out io.Writer
 		return exit, stderr, "the server's pg_amcheck", err
 	}
 	for v := newestHere(); v >= major; v-- {
-		dir, err := s.hostSocketDir(ctx)
-		if err != nil {
-			return 0, "", "", err
-		}
-		argv[0] = filepath.Join(hostPrograms, strconv.Itoa(v), "bin", "pg_amcheck")
-		argv[5] = "--host=" + dir
-		exit, stderr, err = hostClient(ctx, argv, out)
+		argv[0] = filepath.Join(programsOf(v), "pg_amcheck")
+		exit, stderr, err = s.hostClient(ctx, argv, out)
 		if err != nil || !notFound(exit) {
 			return exit, stderr, fmt.Sprintf("this host's pg_amcheck of version %d", v), err
 		}

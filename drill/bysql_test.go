@@ -42,7 +42,7 @@ func serve(t *testing.T, db database) (s session, stop func()) {
 	if _, err := openData(db); err != nil {
 		t.Fatal(err)
 	}
-	host, err := newOnHost(db)
+	host, err := newOnHost(db, fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano()))
 	if err != nil {
 		t.Fatal(err)
 	}

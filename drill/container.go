@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/docker"
-	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
 // inContainer is a server in a container like the app's own.
@@ -39,13 +39,10 @@ func newInContainer(ctx context.Context, t *trial, db database) (*inContainer, e
 	if err != nil {
 		return nil, err
 	}
-	m := mountOf(*db.like, db.volume, db.dir)
-	if m == nil {
+	if mountOf(*db.like, db.volume, db.dir) == nil {
 		return nil, fmt.Errorf("container %s does not mount %s", db.like.Name, db.volume.member.Volume)
 	}
-	at, _ := inVolume(*m, db.volume)
-	rel, _ := mountinfo.Below(at, db.dir)
-	return &inContainer{trial: t, db: db, like: like, data: filepath.Join(m.Destination, rel)}, nil
+	return &inContainer{trial: t, db: db, like: like, data: t.seenAs(db)}, nil
 }
 
 func (s *inContainer) where() string {
@@ -157,7 +154,7 @@ func serverOptions(argv []string) []string {
 func (s *inContainer) client(ctx context.Context, argv []string, stdout io.Writer) (int, string, error) {
 	var start bytes.Buffer // of what it prints: why it could not be started
 	r, err := s.trial.drill.Docker.ExecTo(ctx, s.id, argv, docker.ExecOptions{
-		Env: []string{"PGCONNECT_TIMEOUT=10", "PGAPPNAME=volsnap-drill", "LC_ALL=C", "PGOPTIONS=", "PGSSLMODE=disable", "HOME=/"},
+		Env: append([]string{"LC_ALL=C", "PGOPTIONS=", "HOME=/"}, clientEnv...),
 	}, io.MultiWriter(&head{&start}, stdout))
 	if notFound(r.Exit) {
 		r.Stderr += start.String()
@@ -174,12 +171,22 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *inContainer) hostSocketDir(ctx context.Context) (string, error) {
+func (s *inContainer) hostClient(ctx context.Context, argv []string, stdout io.Writer) (int, string, error) {
 	c, err := s.trial.drill.Docker.Inspect(ctx, s.id)
 	if err == nil && c.PID == 0 {
 		err = errEnded
 	}
-	return fmt.Sprintf("/proc/%d/root%s", c.PID, socketsAt), err
+	if err != nil {
+		return 0, "", err
+	}
+	argv = slices.Clone(argv)
+	for i, arg := range argv {
+		if arg == "--host="+socketsAt {
+			argv[i] = fmt.Sprintf("--host=/proc/%d/root%s", c.PID, socketsAt)
+		}
+	}
+	out, err := command.Run(ctx, command.Cmd{Argv: bare(clientEnv, argv...), Stdout: stdout, Dir: "/"})
+	return exitOf(out, err)
 }
 
 func (s *inContainer) stop(ctx context.Context) error {

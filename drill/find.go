@@ -27,6 +27,7 @@ type database struct {
 	like           *docker.Container // the container that uses it in the app; nil: none is known
 	named          bool              // the configuration names that container
 	user, database string            // as configured, or as the container's environment says
+	parts          []part            // that lie elsewhere
 }
 
 // deepest is how far below the top of a volume a data directory is looked for: "15/main", "18/docker".

@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +35,6 @@ type staged struct {
 	Name string `json:"name"`
 	GUID string `json:"guid"` // empty: it is about to be made, or was just made. Its name is nobody else's
 	Dir  string `json:"dir"`  // an empty directory, for storages that mount it
-	At   string `json:"at"`   // where its files are
 }
 
 const (
@@ -106,7 +104,7 @@ func (d *Drill) remove(ctx context.Context, j *journal) error {
 		errs = append(errs, d.Docker.RemoveThrowaway(ctx, j.Container, label, j.Token))
 	}
 	for _, s := range j.Stages {
-		errs = append(errs, d.discard(ctx, j.From, s))
+		errs = append(errs, d.discard(ctx, j, s))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w (%s): %w", ErrLeftBy, d.journalPath(j.App), err)
@@ -116,8 +114,8 @@ func (d *Drill) remove(ctx context.Context, j *journal) error {
 }
 
 // discard ends what runs in a stage, and destroys it.
-func (d *Drill) discard(ctx context.Context, from string, s staged) error {
-	by, err := d.stagerFor(from, s.Kind)
+func (d *Drill) discard(ctx context.Context, j *journal, s staged) error {
+	by, err := d.stagerFor(j.From, s.Kind)
 	if err != nil {
 		return err
 	}
@@ -132,7 +130,7 @@ func (d *Drill) discard(ctx context.Context, from string, s staged) error {
 		}
 	}
 	fault.Point("before discard of a stage")
-	if err := destroy(ctx, by, st, s); err != nil {
+	if err := destroy(ctx, by, st, s.Dir, privateName(j.Token)); err != nil {
 		return err
 	}
 	fault.Point("after discard of a stage")
@@ -154,15 +152,15 @@ func (d *Drill) stagerFor(from, kind string) (driver.Stager, error) {
 
 // destroy tries again for a while when a stage is in use: the kernel takes down a server's namespaces a moment after its end, and what
 // a killed drill was about to start may start only now.
-func destroy(ctx context.Context, by driver.Stager, st driver.Stage, s staged) error {
+func destroy(ctx context.Context, by driver.Stager, st driver.Stage, dir, private string) error {
 	ctx, cancel := context.WithTimeout(ctx, busyLimit)
 	defer cancel()
 	again := time.NewTicker(readyPoll)
 	defer again.Stop()
 	for {
-		err := endServers(ctx, cmp.Or(s.At, s.Name))
+		err := endPrivates(ctx, private)
 		if err == nil {
-			err = by.Detach(ctx, st, s.Dir)
+			err = by.Detach(ctx, st, dir)
 		}
 		if err == nil {
 			err = by.Discard(ctx, st, nil)

@@ -207,6 +207,8 @@ type app struct {
 	user   string // of the configuration
 	drill  string // of the configuration
 	target string
+	more   string   // volumes of the configuration
+	mounts []string // flags of the container
 }
 
 // newApp makes one. plant damages its volumes.
@@ -234,6 +236,7 @@ func newApp(t *testing.T, name string, plant func(t *testing.T, a *app)) *app {
 		plant(t, a)
 	}
 	args := append([]string{"create", "--name", name + "-db", "-v", "/usr:/usr:ro", "--network", "none"}, a.flags(name, filepath.Join(dir, "s"))...)
+	args = append(args, a.mounts...)
 	r.Docker(t, append(args, testhost.ImageName, "/bin/sh", "-c", script)...)
 	t.Cleanup(func() { _, _ = r.CLI("rm", "-f", name+"-db") }) // a test may have removed it
 	return a
@@ -255,12 +258,12 @@ apps:
     volumes:
       - volume: %[4]s-pg
       - volume: %[4]s-files
-    freeze:
+%[8]s    freeze:
       steps:
         - postgres: {container: %[4]s-db, user: %[7]s}
         - pause: {}
     drill: %[5]s
-%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target, a.user)
+%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target, a.user, a.more)
 	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

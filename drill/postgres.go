@@ -56,8 +56,17 @@ func (t *trial) databases(ctx context.Context) error {
 // database checks one data directory. suffix tells the checks of several apart; one of them is asked the query.
 func (t *trial) database(ctx context.Context, db database, suffix string, asked bool) error {
 	begin := t.drill.Now()
+	if db.uid == 0 {
+		t.fail("postgres"+suffix, "the data directory is root's: PostgreSQL does not run as root, and a drill does not try")
+		return nil
+	}
 	if db.major < oldest {
 		t.fail("postgres"+suffix, "the data directory is of PostgreSQL %d: those before %d do not say when they are ready", db.major, oldest)
+		return nil
+	}
+	var err error
+	if db.parts, err = t.findParts(db); err != nil {
+		t.fail("postgres"+suffix, "%v", err)
 		return nil
 	}
 	t.checkLog(db, "wal"+suffix)
@@ -137,11 +146,15 @@ func (t *trial) start(ctx context.Context, db database) (server, <-chan struct{}
 		}
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("the image of the app's container is gone: this host's programs will do")
 	}
-	s, err := newOnHost(db)
+	s, err := newOnHost(db, t.journal.Token)
 	if err != nil {
 		return nil, nil, err
 	}
-	ended, err := s.begin(ctx, harmless(hostData, hostSockets))
+	settings := harmless(hostData, hostSockets)
+	if t.report.From != "" {
+		settings = append(settings, noLibraries...)
+	}
+	ended, err := s.begin(ctx, settings)
 	return s, ended, err
 }
 

@@ -44,6 +44,31 @@ func TestReplica(t *testing.T) {
 	}
 }
 
+// Whoever wrote a replica does not choose which libraries of this host a server loads.
+func TestReplicaLoadsNoLibraries(t *testing.T) {
+	a := newApp(t, "libraries", func(t *testing.T, a *app) {
+		conf := "shared_preload_libraries = 'volsnap_none'\nsession_preload_libraries = 'volsnap_none'\nlocal_preload_libraries = 'volsnap_none'\n"
+		overwrite(t, a.pg("postgresql.conf"), append(read(t, a.pg("postgresql.conf")), conf...))
+	})
+	place := filepath.Join(a.pool.Top, "place-"+a.name)
+	if err := os.Mkdir(place, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a.target = "    replicate: [{target: disk}]\ntargets:\n  disk: {into: 'btrfs:" + place + "'}\n"
+	a.snapshot(t)
+	if _, stderr, exit := a.volsnap(t, "", "replicate", a.name); exit != 0 {
+		t.Fatal(stderr)
+	}
+	a.Docker(t, "rm", "-f", a.name+"-db")
+	if r, _ := a.drills(t, "--from", "disk"); !r.OK {
+		t.Errorf("a replica: %+v", r.Checks)
+	}
+	if r, _ := a.drills(t); r.OK || !strings.Contains(check(r, "postgres").Detail, "volsnap_none") {
+		t.Errorf("the app's own set: %+v", r.Checks)
+	}
+	a.clean(t)
+}
+
 // Where the app has no container any more, this host's programs do it, out of everybody's sight.
 func TestOnHost(t *testing.T) {
 	a := newApp(t, "onhost", nil)

@@ -17,10 +17,10 @@ type server interface {
 	begin(ctx context.Context, settings []string) (ended <-chan struct{}, err error)
 	// client runs a client program where the server is, and copies what it prints.
 	client(ctx context.Context, argv []string, stdout io.Writer) (exit int, stderr string, err error)
+	// hostClient does that with a program of this host, by its path.
+	hostClient(ctx context.Context, argv []string, stdout io.Writer) (exit int, stderr string, err error)
 	// socketDir is where the server's socket is seen by the client.
 	socketDir() string
-	// hostSocketDir is where this host's programs see it.
-	hostSocketDir(ctx context.Context) (string, error)
 	// stop ends it in order, and waits.
 	stop(ctx context.Context) error
 	// offline runs a program on the data directory, whose path is added, while no server runs.
@@ -72,6 +72,9 @@ func harmless(dataDir, socketDir string) []string {
 	}
 	return args
 }
+
+// noLibraries are settings for a replica: whoever wrote it is not to choose which of this host's libraries a server loads.
+var noLibraries = []string{"-c", "shared_preload_libraries=", "-c", "session_preload_libraries=", "-c", "local_preload_libraries="}
 
 // openData prepares the data directory for a server of nobody's: what is said of how it was found is returned.
 func openData(db database) (said []string, err error) {

@@ -141,12 +141,13 @@ func (t *trial) stageOne(ctx context.Context, i int, s driver.Snapshot) error {
 	if err := os.MkdirAll(to.Dir, 0o700); err != nil {
 		return err
 	}
-	if to.At, err = t.stagers[i].Attach(ctx, st, to.Dir); err != nil {
+	top, err := t.stagers[i].Attach(ctx, st, to.Dir)
+	if err != nil {
 		return err
 	}
 	fault.Point("after attach of a stage")
 	for _, m := range snapset.Members(s) {
-		at, err := plainPath(to.At, m.Path)
+		at, err := plainPath(top, m.Path)
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", m.Volume, err)
 		}

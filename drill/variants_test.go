@@ -14,7 +14,7 @@ func (a *app) again(t *testing.T, image string, path string, command ...string) 
 	t.Helper()
 	a.Docker(t, "rm", "-f", a.name+"-db")
 	args := append([]string{"create", "--name", a.name + "-db", "-v", "/usr:/usr:ro", "--network", "none"}, a.flags(a.name, filepath.Join(a.dir, "s"))...)
-	args = append(args, "-e", "PATH="+path, "-v", a.dir+":"+a.dir+":ro", image)
+	args = append(append(args, a.mounts...), "-e", "PATH="+path, "-v", a.dir+":"+a.dir+":ro", image)
 	a.Docker(t, append(args, command...)...)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"regexp"
 	"strconv"
@@ -32,21 +31,12 @@ const (
 
 var segmentName = regexp.MustCompile(`^[0-9A-F]{24}$`)
 
-// errElsewhere is a log whose directory is a symbolic link.
-var errElsewhere = errors.New("pg_wal lies elsewhere")
-
 // checkLog looks whether the segments of the write-ahead log that recovery needs are there. PostgreSQL takes a gap for the end of the
 // log, and comes up without what was written after it.
 func (t *trial) checkLog(db database, name string) {
-	root, err := os.OpenRoot(db.dir)
-	if err != nil {
-		t.fail(name, "%v", err)
-		return
-	}
-	defer func() { _ = root.Close() }()
-	detail, err := gap(root)
+	detail, err := gap(db.dir, db.partOf(walDir))
 	switch {
-	case errors.Is(err, errElsewhere), errors.Is(err, errors.ErrUnsupported):
+	case errors.Is(err, errors.ErrUnsupported):
 		t.pass(name, "not looked at, but by PostgreSQL itself: %v", err)
 	case err != nil:
 		t.fail(name, "%v", err)
@@ -56,7 +46,12 @@ func (t *trial) checkLog(db database, name string) {
 }
 
 // gap is an error if a segment is missing.
-func gap(root *os.Root) (string, error) {
+func gap(data, wal string) (string, error) {
+	root, err := os.OpenRoot(data)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = root.Close() }()
 	control, err := beginning(root, "global/pg_control", controlSize)
 	if err != nil {
 		return "", err
@@ -65,7 +60,7 @@ func gap(root *os.Root) (string, error) {
 		return "", fmt.Errorf("pg_control is of version %d: %w", v, errors.ErrUnsupported)
 	}
 	point, redo := binary.LittleEndian.Uint64(control[controlPoint:]), binary.LittleEndian.Uint64(control[controlRedo:])
-	have, size, err := segments(root, binary.LittleEndian.Uint32(control[controlLine:]))
+	have, size, err := segments(wal, binary.LittleEndian.Uint32(control[controlLine:]))
 	if err != nil {
 		return "", err
 	}
@@ -85,11 +80,13 @@ func gap(root *os.Root) (string, error) {
 }
 
 // segments are the numbers of those that hold log of a timeline or a newer one, and their size.
-func segments(root *os.Root, line uint32) (have map[uint64]bool, size uint64, err error) {
-	if info, err := root.Lstat("pg_wal"); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		return nil, 0, errElsewhere
+func segments(wal string, line uint32) (have map[uint64]bool, size uint64, err error) {
+	root, err := os.OpenRoot(wal)
+	if err != nil {
+		return nil, 0, err
 	}
-	dir, err := root.Open("pg_wal")
+	defer func() { _ = root.Close() }()
+	dir, err := root.Open(".")
 	if err != nil {
 		return nil, 0, err
 	}
@@ -102,7 +99,7 @@ func segments(root *os.Root, line uint32) (have map[uint64]bool, size uint64, er
 		if !segmentName.MatchString(name) || number(name[:8]) < uint64(line) {
 			continue
 		}
-		page, err := beginning(root, "pg_wal/"+name, pageSize)
+		page, err := beginning(root, name, pageSize)
 		if err != nil {
 			return nil, 0, err
 		}
