@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -126,7 +125,7 @@ func (c *comparison) walk(ctx context.Context, dir string, visit func(path strin
 		return nil
 	}
 	var below []string
-	err := c.entries(ctx, dir, func(e fs.DirEntry) error {
+	err := entries(ctx, c.root, dir, func(e fs.DirEntry) error {
 		path := filepath.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
@@ -143,30 +142,6 @@ func (c *comparison) walk(ctx context.Context, dir string, visit func(path strin
 		}
 	}
 	return err
-}
-
-// entries are those of a directory, a few at a time.
-func (c *comparison) entries(ctx context.Context, dir string, each func(fs.DirEntry) error) error {
-	const few = 1024
-	f, err := c.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	for {
-		found, err := f.ReadDir(few)
-		for _, e := range found {
-			if err := each(e); err != nil {
-				return err
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-	}
 }
 
 // compare reads a file. One that differs, and was written to in the very moment in which the set was taken, is unfinished unless
@@ -197,7 +172,7 @@ func (t *trial) wasInFlight(v volume, info fs.FileInfo) bool {
 
 // sameAsName reads a file.
 func sameAsName(ctx context.Context, root *os.Root, path string) (bool, fs.FileInfo, error) {
-	f, err := root.Open(path)
+	f, err := openRegular(root, path)
 	if err != nil {
 		return false, nil, err
 	}

@@ -200,7 +200,7 @@ func (t *trial) await(ctx context.Context, s server, db database, ended <-chan s
 func candidates(db database) []string {
 	all := []string{db.user, "postgres"}
 	if root, err := os.OpenRoot(db.dir); err == nil {
-		catalogue, err := root.ReadFile(roles)
+		catalogue, err := readRegular(root, roles, rolesLimit)
 		if err == nil {
 			all = append(all, namesIn(catalogue)...)
 		}
@@ -217,7 +217,8 @@ func candidates(db database) []string {
 
 const (
 	roles          = "global/1260" // pg_authid, unless it was rewritten
-	nameSize       = 64            // of PostgreSQL's type name, filled up with zeros
+	rolesLimit     = 16 << 20
+	nameSize       = 64 // of PostgreSQL's type name, filled up with zeros
 	mostCandidates = 20
 )
 

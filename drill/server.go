@@ -38,6 +38,8 @@ const (
 	port      = "5432"
 	readyPoll = 20 * time.Millisecond
 	hbaName   = "volsnap-drill.hba"
+	lockFile  = "postmaster.pid"
+	lockLimit = 4 << 10
 )
 
 // harmless are settings of the throw-away server. What an option of the app's own command line says is kept unless it is here: the
@@ -84,7 +86,7 @@ func openData(db database) (said []string, err error) {
 	}
 	defer func() { _ = root.Close() }()
 	for _, gone := range []struct{ name, says string }{
-		{"postmaster.pid", "the lock file of a server was there (postmaster.pid): it ran, or was killed, when the set was taken"},
+		{lockFile, "the lock file of a server was there (postmaster.pid): it ran, or was killed, when the set was taken"},
 		{"standby.signal", "it was a standby (standby.signal), and was recovered as a server of its own"},
 		{"recovery.signal", "it was to recover from an archive (recovery.signal), and was recovered from its own log alone"},
 	} {
@@ -116,7 +118,7 @@ func awaitReady(ctx context.Context, db database, ended <-chan struct{}) error {
 	again := time.NewTicker(readyPoll)
 	defer again.Stop()
 	for {
-		if text, err := root.ReadFile("postmaster.pid"); err == nil {
+		if text, err := readRegular(root, lockFile, lockLimit); err == nil {
 			if lines := strings.Split(string(text), "\n"); len(lines) > 7 && strings.TrimSpace(lines[7]) == "ready" {
 				return nil
 			}

@@ -121,7 +121,7 @@ func number(hex string) uint64 {
 }
 
 func beginning(root *os.Root, name string, size int) ([]byte, error) {
-	f, err := root.Open(name)
+	f, err := openRegular(root, name)
 	if err != nil {
 		return nil, err
 	}
