@@ -121,7 +121,7 @@ func (c *comparison) make(ctx context.Context) error {
 
 // walk visits the files below a directory. Data directories of PostgreSQL have none.
 func (c *comparison) walk(ctx context.Context, dir string, visit func(path string) error) error {
-	if _, err := c.root.Lstat(filepath.Join(dir, "global/pg_control")); err == nil {
+	if _, err := c.root.Lstat(filepath.Join(dir, controlFile)); err == nil {
 		return nil
 	}
 	var below []string

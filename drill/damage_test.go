@@ -1,13 +1,17 @@
 package drill_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/volsnap/volsnap/report"
 	"github.com/volsnap/volsnap/snapset"
 )
 
@@ -41,7 +45,12 @@ func TestDamage(t *testing.T) {
 			[]string{"rows"},
 			nil, sum("content of file 7"),
 		},
-		{"no-database", func(t *testing.T, a *app) { remove(t, a.pg("global/pg_control")) }, []string{"postgres", "rows"}, nil, "no volume of the set holds a data directory"},
+		{"no-database", func(t *testing.T, a *app) { remove(t, a.pg("global/pg_control")) }, []string{"postgres", "rows"}, nil, "global/pg_control is not"},
+		{"no-version", func(t *testing.T, a *app) { overwrite(t, a.pg("PG_VERSION"), make([]byte, 3)) }, []string{"postgres", "rows"}, nil, "PG_VERSION is"},
+		{"lock-is-dir", func(t *testing.T, a *app) { occupy(t, a.pg("postmaster.pid")) }, []string{"postgres"}, nil, "postmaster.pid"},
+		{"fifo-version", func(t *testing.T, a *app) { fifo(t, a.pg("PG_VERSION")) }, []string{"postgres", "rows"}, nil, "no regular file"},
+		{"fifo-control", func(t *testing.T, a *app) { fifo(t, a.pg("global/pg_control")) }, []string{"postgres", "rows"}, nil, "no regular file"},
+		{"fifo-wal", func(t *testing.T, a *app) { fifo(t, a.segments(t)[1]) }, []string{"wal", "postgres"}, nil, "no regular file"},
 		{"bad-control", func(t *testing.T, a *app) { flip(t, a.pg("global/pg_control"), 100) }, []string{"postgres"}, nil, "checksum"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,6 +73,69 @@ func TestDamage(t *testing.T) {
 			a.clean(t)
 		})
 	}
+}
+
+// A server of which nothing is left is missed, though nothing in the configuration names it, or another one is there.
+func TestNothingOfTheDatabase(t *testing.T) {
+	for _, second := range []bool{false, true} {
+		a := newApp(t, fmt.Sprintf("nothing-%t", second), func(t *testing.T, a *app) {
+			top := filepath.Dir(a.pg("PG_VERSION"))
+			if second {
+				if err := run("cp", "-a", "--reflink=always", top, a.files("second")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := run("find", top, "-mindepth", "1", "-delete"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		a.steps, a.drill = "[]", "{}"
+		a.snapshot(t)
+		r, exit := a.drills(t)
+		want := "postgres " + a.name + "-db"
+		if exit != 1 || !slices.Equal(r.Failed(), []string{want}) || !strings.Contains(check(r, want).Detail, "no volume of the set holds a data directory") {
+			t.Errorf("another one: %t: exit status %d: %+v", second, exit, r.Checks)
+		}
+		if second && !check(r, "postgres").OK {
+			t.Errorf("the other one: %+v", r.Checks)
+		}
+		a.clean(t)
+	}
+}
+
+// What is left of a drill does not keep it from having a verdict.
+func TestVerdictThoughSomethingIsLeft(t *testing.T) {
+	a := newApp(t, "verdict", func(t *testing.T, a *app) { truncate(t, a.files(sum("content of file 7"))) })
+	set := a.snapshot(t)
+	cmd := a.command(t, "stop@before PostgreSQL is stopped", "drill", a.name, "--json")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill() }()
+	a.reach(t, "before PostgreSQL is stopped")
+	awaitStopped(t, cmd.Process.Pid)
+	journal := filepath.Join(a.state(), "drills", a.name+".json")
+	occupy(t, journal)
+	if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("%v", err)
+	}
+	var r report.Drill
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || !slices.Equal(r.Failed(), []string{"content verdict-files"}) {
+		t.Errorf("%v: %q", err, out.String())
+	}
+	kept, err := report.LoadDrill(a.state(), a.name)
+	if err != nil || kept == nil || kept.OK || kept.Set != set {
+		t.Errorf("%+v, %v", kept, err)
+	}
+	if err := os.RemoveAll(journal); err != nil {
+		t.Fatal(err)
+	}
+	a.clean(t)
 }
 
 // TestManifestLies changes what is recorded of a set, which then counts for nothing: no older set is drilled in its stead.
@@ -143,6 +215,23 @@ func truncate(t *testing.T, path string) {
 	t.Helper()
 	text := read(t, path)
 	overwrite(t, path, text[:len(text)-3])
+}
+
+func fifo(t *testing.T, path string) {
+	t.Helper()
+	remove(t, path)
+	if err := syscall.Mkfifo(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// occupy puts a directory with something in it in the place of a file.
+func occupy(t *testing.T, path string) {
+	t.Helper()
+	remove(t, path)
+	if err := os.MkdirAll(filepath.Join(path, "something"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func remove(t *testing.T, path string) {

@@ -112,7 +112,7 @@ func (d *Drill) stage(name string) {
 }
 
 // Run drills one set, and records the verdict. The error is ErrFailed with the report of a drill that a check failed, and another one
-// without a report that is worth keeping when there was no verdict.
+// without a report that is worth keeping when there was no verdict. ErrLeftBy may come with either, or with a drill that passed.
 func (d *Drill) Run(ctx context.Context, app App, req Request) (r report.Drill, err error) {
 	defer d.stage("")
 	lock, err := state.LockApp(ctx, d.RunDir, lockName(app.Name))
@@ -133,8 +133,10 @@ func (d *Drill) Run(ctx context.Context, app App, req Request) (r report.Drill, 
 	}
 	t := &trial{drill: d, app: app, src: src, set: set, began: d.Now(), named: map[string]bool{}}
 	t.report = report.Drill{App: app.Name, Set: string(set.ID), From: req.From, Started: t.began.UTC(), Checks: []report.DrillCheck{}}
-	if err := t.run(ctx); err != nil {
-		return report.Drill{}, err
+	err = t.run(ctx)
+	left := t.remove(ctx)
+	if err != nil {
+		return report.Drill{}, errors.Join(err, left)
 	}
 	t.report.TookMS = ms(d.Now().Sub(t.began))
 	t.report.OK = len(t.report.Failed()) == 0
@@ -142,7 +144,7 @@ func (d *Drill) Run(ctx context.Context, app App, req Request) (r report.Drill, 
 	if !t.report.OK {
 		err = errors.Join(fmt.Errorf("%s: %w: %v", set.ID, ErrFailed, t.report.Failed()), err)
 	}
-	return t.report, err
+	return t.report, errors.Join(err, left) // what is left does not change the verdict
 }
 
 // choose finds the set. The newest one counts though it is damaged: that is what a drill is to find out.

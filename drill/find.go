@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,88 +30,119 @@ type database struct {
 	named          bool              // the configuration names that container
 	user, database string            // as configured, or as the container's environment says
 	parts          []part            // that lie elsewhere
+	alone          bool              // it is the only one of the set
+	damage         error             // why no server can be started on it
 }
 
 // deepest is how far below the top of a volume a data directory is looked for: "15/main", "18/docker".
 const deepest = 2
 
-// findDatabases looks for data directories in the clones.
-func (t *trial) findDatabases() ([]database, error) {
+const (
+	versionFile  = "PG_VERSION"
+	versionLimit = 64
+	controlFile  = "global/pg_control"
+	retiredFile  = controlFile + ".old" // pg_upgrade(1) has renamed it: another data directory has its files
+)
+
+// ofTablespace are the directories of tablespaces, in which each database has a PG_VERSION.
+var ofTablespace = regexp.MustCompile(`^PG_[0-9.]+_[0-9]+$`)
+
+// findDatabases looks for data directories in the clones, and returns those that it found also with an error.
+func (t *trial) findDatabases(ctx context.Context) ([]database, error) {
 	var found []database
+	var errs []error
 	for _, v := range t.volumes {
-		for depth := range deepest + 1 {
-			names, err := filepath.Glob(filepath.Join(escaped(v.at), strings.Repeat("*/", depth), "PG_VERSION"))
-			if err != nil {
-				return nil, err
-			}
-			for _, name := range names {
-				db, ok, err := databaseAt(v, filepath.Dir(name))
-				if err != nil {
-					return nil, err
-				}
-				if ok {
-					found = append(found, db)
-				}
-			}
+		info, err := os.Stat(v.at)
+		if err == nil && info.IsDir() {
+			var dbs []database
+			dbs, err = databasesIn(ctx, v)
+			found = append(found, dbs...)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.member.Volume, err))
 		}
 	}
-	return found, nil
+	return found, errors.Join(errs...)
 }
 
-// escaped is a path as a pattern that nothing else matches.
-func escaped(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// databaseAt reports whether a directory is one.
-func databaseAt(v volume, dir string) (database, bool, error) {
-	if real, err := filepath.EvalSymlinks(dir); err != nil || real != dir {
-		return database{}, false, nil // another way to what is found where it lies
-	}
-	root, err := os.OpenRoot(dir)
+func databasesIn(ctx context.Context, v volume) (found []database, err error) {
+	root, err := os.OpenRoot(v.at)
 	if err != nil {
-		return database{}, false, err
+		return nil, err
 	}
 	defer func() { _ = root.Close() }()
-	info, err := root.Lstat("global/pg_control")
-	if err != nil || !info.Mode().IsRegular() {
-		return database{}, false, nil // each database below base/ has a PG_VERSION too
+	var look func(dir string, depth int) error
+	look = func(dir string, depth int) error {
+		switch _, err := root.Lstat(filepath.Join(dir, versionFile)); {
+		case err == nil:
+			db := database{volume: v, dir: filepath.Join(v.at, dir)}
+			retired, err := db.look()
+			if db.damage = err; !retired {
+				found = append(found, db)
+			}
+			return nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		case depth == deepest:
+			return nil
+		}
+		return entries(ctx, root, dir, func(e fs.DirEntry) error {
+			if !e.IsDir() || ofTablespace.MatchString(e.Name()) {
+				return nil
+			}
+			return look(filepath.Join(dir, e.Name()), depth+1)
+		})
 	}
-	text, err := root.ReadFile("PG_VERSION")
+	err = look(".", 0)
+	return found, err
+}
+
+// look finds out what is known of a directory with a PG_VERSION. An error is its damage.
+func (db *database) look() (retired bool, err error) {
+	root, err := os.OpenRoot(db.dir)
 	if err != nil {
-		return database{}, false, err
+		return false, err
 	}
-	whole, _, _ := strings.Cut(strings.TrimSpace(string(text)), ".") // "9.6" is no version that anybody should run
-	major, err := strconv.Atoi(whole)
-	if err != nil {
-		return database{}, false, fmt.Errorf("%s: PG_VERSION is %q", dir, text)
-	}
+	defer func() { _ = root.Close() }()
 	owner, err := root.Stat(".")
 	if err != nil {
-		return database{}, false, err
+		return false, err
 	}
-	st, ok := owner.Sys().(*syscall.Stat_t)
-	if !ok {
-		return database{}, false, errors.ErrUnsupported
+	if st, ok := owner.Sys().(*syscall.Stat_t); ok {
+		db.uid, db.gid = int(st.Uid), int(st.Gid)
 	}
-	return database{volume: v, dir: dir, major: major, uid: int(st.Uid), gid: int(st.Gid)}, true, nil
-}
-
-// assign finds out which container uses which data directory in the app.
-func (t *trial) assign(ctx context.Context, dbs []database) error {
-	all, err := t.drill.Docker.Containers(ctx, true)
-	if errors.Is(err, docker.ErrUnavailable) {
-		all, err = nil, nil // this host's programs will do
+	control, err := openRegular(root, controlFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := root.Lstat(retiredFile); err == nil {
+			return true, nil
+		}
+		return false, fmt.Errorf("%s is there, and %s is not", versionFile, controlFile)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	for i := range dbs {
-		t.assignOne(&dbs[i], all)
+	_ = control.Close()
+	text, err := readRegular(root, versionFile, versionLimit)
+	if err != nil {
+		return false, err
 	}
-	return nil
+	whole, _, _ := strings.Cut(strings.TrimSpace(string(text)), ".") // "9.6" is no version that anybody should run
+	if db.major, err = strconv.Atoi(whole); err != nil {
+		return false, fmt.Errorf("%s is %q", versionFile, text)
+	}
+	return false, nil
 }
 
+// containers are those of this host. Without an engine there are none, and this host's programs will do.
+func (t *trial) containers(ctx context.Context) ([]docker.Container, error) {
+	all, err := t.drill.Docker.Containers(ctx, true)
+	if errors.Is(err, docker.ErrUnavailable) {
+		return nil, nil
+	}
+	return all, err
+}
+
+// assignOne finds out which container uses a data directory in the app.
 func (t *trial) assignOne(db *database, all []docker.Container) {
 	step := Postgres{}
 	for _, s := range t.app.Postgres {

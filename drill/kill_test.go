@@ -123,17 +123,32 @@ func TestRunDuringDrill(t *testing.T) {
 // reach returns when a drill has come to a point.
 func (a *app) reach(t *testing.T, point string) {
 	t.Helper()
+	await(t, point, func() bool {
+		text, err := os.ReadFile(filepath.Join(a.dir, "points"))
+		return err == nil && strings.Contains(string(text), point+"\n")
+	})
+}
+
+// awaitStopped returns when a process stands still.
+func awaitStopped(t *testing.T, pid int) {
+	t.Helper()
+	await(t, "a stop", func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, state, _ := strings.Cut(string(text), ") ")
+		return err == nil && strings.HasPrefix(state, "T")
+	})
+}
+
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute*testhost.Slow())
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
-	for {
-		if text, err := os.ReadFile(filepath.Join(a.dir, "points")); err == nil && strings.Contains(string(text), point+"\n") {
-			return
-		}
+	for !is() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%q is not reached", point)
+			t.Fatalf("%q is not reached", what)
 		case <-again.C:
 		}
 	}

@@ -2,6 +2,7 @@ package drill_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -209,6 +210,7 @@ type app struct {
 	target string
 	more   string   // volumes of the configuration
 	mounts []string // flags of the container
+	steps  string   // of the freeze; empty: the usual ones
 }
 
 // newApp makes one. plant damages its volumes.
@@ -249,6 +251,7 @@ func (a *app) state() string           { return filepath.Join(a.dir, "state") }
 
 func (a *app) configure(t *testing.T) {
 	t.Helper()
+	steps := cmp.Or(a.steps, fmt.Sprintf("[{postgres: {container: %s-db, user: %s}}, {pause: {}}]", a.name, a.user))
 	text := fmt.Sprintf(`version: 1
 state_dir: %q
 run_dir: %q
@@ -258,12 +261,9 @@ apps:
     volumes:
       - volume: %[4]s-pg
       - volume: %[4]s-files
-%[8]s    freeze:
-      steps:
-        - postgres: {container: %[4]s-db, user: %[7]s}
-        - pause: {}
+%[8]s    freeze: {steps: %[7]s}
     drill: %[5]s
-%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target, a.user, a.more)
+%[6]s`, a.state(), filepath.Join(a.dir, "run"), filepath.Join(a.dir, "m.prom"), a.name, a.drill, a.target, steps, a.more)
 	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

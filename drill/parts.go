@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
@@ -113,12 +112,7 @@ func (t *trial) inClones(db database, path string) (at string, ok bool) {
 		}
 		return t.cloneOfPath(path)
 	}
-	var over docker.Mount
-	for _, m := range db.like.Mounts {
-		if _, ok := mountinfo.Below(m.Destination, path); ok && len(m.Destination) > len(over.Destination) {
-			over = m
-		}
-	}
+	over := mountOver(*db.like, path)
 	if at, ok = t.cloneOf(over); !ok {
 		return "", false
 	}

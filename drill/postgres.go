@@ -23,27 +23,31 @@ const oldest = 10
 
 // databases starts a server on each data directory, one after the other, and checks it.
 func (t *trial) databases(ctx context.Context) error {
-	dbs, err := t.findDatabases()
-	if err != nil {
-		return err
+	dbs, err := t.findDatabases(ctx)
+	if err != nil && ctx.Err() == nil {
+		t.fail("postgres", "look for data directories of PostgreSQL: %v", err)
 	}
-	if len(dbs) == 0 {
-		if len(t.app.Postgres) > 0 {
-			t.fail("postgres", "no volume of the set holds a data directory of PostgreSQL (PG_VERSION beside global/pg_control), and the configuration has a postgres step")
-		}
-		if t.app.Query != "" {
-			t.fail("rows", "no volume of the set holds a data directory of PostgreSQL, so nobody can answer the query")
-		}
+	all, err := t.containers(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		t.fail("postgres", "%v", err)
 		return nil
 	}
-	if err := t.assign(ctx, dbs); err != nil {
-		return err
+	for i := range dbs {
+		dbs[i].alone = len(dbs) == 1
+		t.assignOne(&dbs[i], all)
+	}
+	t.checkServers(dbs, all)
+	asked := max(0, slices.IndexFunc(dbs, func(db database) bool { return db.named }))
+	if t.app.Query != "" && (len(dbs) == 0 || dbs[asked].damage != nil) {
+		t.fail("rows", "no volume of the set holds a sound data directory of PostgreSQL, so nobody can answer the query")
 	}
 	t.prepared = t.drill.Now().Sub(t.began)
-	asked := max(0, slices.IndexFunc(dbs, func(db database) bool { return db.named }))
 	for i, db := range dbs {
 		suffix := ""
-		if len(dbs) > 1 {
+		if !db.alone {
 			suffix = " " + db.volume.member.Volume
 		}
 		if err := t.database(ctx, db, suffix, i == asked); err != nil {
@@ -56,23 +60,10 @@ func (t *trial) databases(ctx context.Context) error {
 // database checks one data directory. suffix tells the checks of several apart; one of them is asked the query.
 func (t *trial) database(ctx context.Context, db database, suffix string, asked bool) error {
 	begin := t.drill.Now()
-	if db.uid == 0 {
-		t.fail("postgres"+suffix, "the data directory is root's: PostgreSQL does not run as root, and a drill does not try")
-		return nil
-	}
-	if db.major < oldest {
-		t.fail("postgres"+suffix, "the data directory is of PostgreSQL %d: those before %d do not say when they are ready", db.major, oldest)
-		return nil
-	}
-	var err error
-	if db.parts, err = t.findParts(db); err != nil {
+	said, err := t.prepare(&db, suffix)
+	if err != nil {
 		t.fail("postgres"+suffix, "%v", err)
 		return nil
-	}
-	t.checkLog(db, "wal"+suffix)
-	said, err := openData(db)
-	if err != nil {
-		return err
 	}
 	t.drill.stage("starting PostgreSQL on " + db.volume.member.Volume)
 	s, facts, err := t.up(ctx, db)
@@ -108,6 +99,25 @@ func (t *trial) database(ctx context.Context, db database, suffix string, asked 
 	t.drill.stage("checking the checksums of " + db.volume.member.Volume)
 	t.checkSums(ctx, s, facts, "checksums"+suffix)
 	return ctx.Err()
+}
+
+// prepare looks at a data directory and at its log, and prepares it for a server. An error says why there is to be none.
+func (t *trial) prepare(db *database, suffix string) (said []string, err error) {
+	switch {
+	case db.damage != nil:
+		return nil, fmt.Errorf("volume %s: %w", db.volume.member.Volume, db.damage)
+	case db.uid == 0:
+		return nil, errors.New("the data directory is root's: PostgreSQL does not run as root, and a drill does not try")
+	case db.major < oldest:
+		return nil, fmt.Errorf("the data directory is of PostgreSQL %d: a drill knows those since %d", db.major, oldest)
+	}
+	if db.parts, err = t.findParts(*db); err != nil {
+		return nil, err
+	}
+	if err := t.checkLog(*db, "wal"+suffix); errors.Is(err, errNotRegular) {
+		return nil, fmt.Errorf("no server is started, since it would open that too: %w", err)
+	}
+	return openData(*db)
 }
 
 // otherVersion is what a server says that is of another major version than its data directory: the app was upgraded since.

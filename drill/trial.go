@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,8 +52,8 @@ func (t *trial) note(name string, ok bool, detail string) {
 	t.report.Checks = append(t.report.Checks, report.DrillCheck{Name: name, OK: ok, Detail: strings.ToValidUTF8(detail, "�")})
 }
 
-// run makes all checks, and removes what it made. The error says why there is no verdict.
-func (t *trial) run(ctx context.Context) (err error) {
+// run makes all checks. The error says why there is no verdict.
+func (t *trial) run(ctx context.Context) error {
 	ok, err := t.checkSet()
 	if err != nil || !ok {
 		return err
@@ -65,10 +64,6 @@ func (t *trial) run(ctx context.Context) (err error) {
 	if err := t.announce(); err != nil {
 		return err
 	}
-	defer func() {
-		t.drill.stage("removing what the drill made")
-		err = errors.Join(err, t.drill.remove(ctx, t.journal))
-	}()
 	t.drill.stage("cloning " + string(t.set.ID))
 	if err := t.stageAll(ctx); err != nil {
 		if ctx.Err() == nil {
@@ -84,6 +79,15 @@ func (t *trial) run(ctx context.Context) (err error) {
 		return err
 	}
 	return ctx.Err()
+}
+
+// remove removes what run made.
+func (t *trial) remove(ctx context.Context) error {
+	if t.journal == nil {
+		return nil
+	}
+	t.drill.stage("removing what the drill made")
+	return t.drill.remove(ctx, t.journal)
 }
 
 // findStagers looks for the storages that can clone the members, before anything is done.

@@ -3,6 +3,7 @@ package drill_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +109,22 @@ func TestTwoServers(t *testing.T) {
 		if !strings.HasSuffix(name, "two-files") {
 			t.Errorf("%s failed: %s", name, check(r, name).Detail)
 		}
+	}
+	a.clean(t)
+}
+
+// One of two that has lost its control file is missed.
+func TestSecondServerWithoutControl(t *testing.T) {
+	a := newApp(t, "two-one", func(t *testing.T, a *app) {
+		if err := run("cp", "-a", "--reflink=always", filepath.Dir(a.pg("PG_VERSION")), a.files("second")); err != nil {
+			t.Fatal(err)
+		}
+		remove(t, a.files("second/global/pg_control"))
+	})
+	a.snapshot(t)
+	r, exit := a.drills(t)
+	if exit != 1 || !slices.Equal(r.Failed(), []string{"postgres two-one-files"}) || !check(r, "postgres two-one-pg").OK || !check(r, "rows").OK {
+		t.Errorf("%+v", r.Checks)
 	}
 	a.clean(t)
 }

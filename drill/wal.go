@@ -33,7 +33,7 @@ var segmentName = regexp.MustCompile(`^[0-9A-F]{24}$`)
 
 // checkLog looks whether the segments of the write-ahead log that recovery needs are there. PostgreSQL takes a gap for the end of the
 // log, and comes up without what was written after it.
-func (t *trial) checkLog(db database, name string) {
+func (t *trial) checkLog(db database, name string) error {
 	detail, err := gap(db.dir, db.partOf(walDir))
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
@@ -43,6 +43,7 @@ func (t *trial) checkLog(db database, name string) {
 	default:
 		t.pass(name, "%s", detail)
 	}
+	return err
 }
 
 // gap is an error if a segment is missing.
@@ -52,7 +53,7 @@ func gap(data, wal string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = root.Close() }()
-	control, err := beginning(root, "global/pg_control", controlSize)
+	control, err := beginning(root, controlFile, controlSize)
 	if err != nil {
 		return "", err
 	}
