@@ -102,3 +102,27 @@ func TestCheckBySQL(t *testing.T) {
 		t.Errorf("the index of another table: %v", err)
 	}
 }
+
+// What the environment says of servers is not for the checks, and a database may be called whatever it likes.
+func TestAsksTheServerThatIsMeant(t *testing.T) {
+	testhost.Require(t, testhost.PartBtrfs, testhost.Have(testhost.PartBtrfs))
+	for name, value := range map[string]string{
+		"PGHOSTADDR": "127.0.0.1", "PGSERVICE": "live", "PGPORT": "1", "PGSSLMODE": "require", "PGOPTIONS": "-c search_path=nowhere", "PGDATABASE": "live",
+		"PGAPPNAME": "somebody", "PGCLIENTENCODING": "SQL_ASCII", "PSQLRC": "/none", "PGTZ": "Asia/Tokyo",
+	} {
+		t.Setenv(name, value)
+	}
+	s, _ := serve(t, cluster(t))
+	for _, name := range []string{"host=/nowhere", "postgres://nowhere/live", `it's \ odd=`, "dbname='template1'"} {
+		if err := s.psql(t.Context(), s.user, "postgres", `CREATE DATABASE "`+name+`"`, os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := s.rows(t.Context(), s.user, name, "SELECT current_database(), current_setting('search_path'), current_setting('TimeZone') = 'Asia/Tokyo'")
+		if err != nil || len(rows) != 1 || rows[0][0] != name || strings.Contains(rows[0][1], "nowhere") || rows[0][2] != "f" {
+			t.Errorf("%q: %q, %v", name, rows, err)
+		}
+	}
+	if n, err := (&trial{}).checkBySQL(t.Context(), s, newestHere()); n != 6 || err != nil {
+		t.Errorf("%d databases, %v", n, err)
+	}
+}

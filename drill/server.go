@@ -146,12 +146,17 @@ func (s session) psql(ctx context.Context, user, database, sql string, to io.Wri
 	exit, stderr, err := s.client(ctx, []string{
 		"psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password", "--set=ON_ERROR_STOP=1",
 		"--field-separator=" + fieldEnd, "--record-separator-zero", "--host=" + s.socketDir(), "--port=" + port,
-		"--username=" + user, "--dbname=" + database, "--command=" + sql,
+		"--username=" + user, "--dbname=" + conninfo(database), "--command=" + sql,
 	}, to)
 	if err == nil && exit != 0 {
 		err = fmt.Errorf("psql: exit status %d: %s", exit, oneLine(stderr))
 	}
 	return err
+}
+
+// conninfo says which database is meant, whatever its name looks like (PQconnectdbParams, expand_dbname).
+func conninfo(database string) string {
+	return "dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
 }
 
 const (

@@ -36,6 +36,8 @@ func (a *app) few(t *testing.T, names ...string) string {
 
 // Where the image has no pg_amcheck this host's does it, through the container's socket.
 func TestHostsAmcheck(t *testing.T) {
+	t.Setenv("PGHOSTADDR", "127.0.0.1")
+	t.Setenv("PGSERVICE", "live")
 	a := newApp(t, "few", nil)
 	a.again(t, testhost.ImageName, a.few(t, "postgres", "psql", "pg_checksums"), "postgres", "-c", "max_connections=41")
 	a.snapshot(t)
