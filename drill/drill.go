@@ -10,7 +10,7 @@
 //
 //   - The app is not touched, and no run of it waits: a drill has a lock of its own.
 //   - Whatever a drill is about to make is in its journal first, durably. So what a killed one leaves is removed by the next drill of
-//     the app, or by its next run (Recover).
+//     the app, or by the next run (RecoverAll).
 //   - A check that could not be made counts as failed. A drill passes when every check did.
 package drill
 
@@ -186,21 +186,6 @@ func (d *Drill) record(ctx context.Context, src Source, r report.Drill) error {
 		}
 	}
 	return errors.Join(append(errs, report.SaveDrill(d.StateDir, r))...)
-}
-
-// Recover removes what a killed drill of app left, unless another one is at work.
-func (d *Drill) Recover(ctx context.Context, app string) error {
-	if left, err := d.left(app); err == nil && left == nil {
-		return nil
-	}
-	lock, err := state.LockApp(ctx, d.RunDir, lockName(app))
-	if errors.Is(err, state.ErrLocked) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.recover(ctx, app), lock.Release())
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -49,6 +50,31 @@ func (d *Drill) journalPath(app string) string {
 	return filepath.Join(d.StateDir, "drills", app+".json")
 }
 
+// RecoverAll removes what killed drills left, of whatever app, unless another one of it is at work: an app may have been taken out of the
+// configuration since.
+func (d *Drill) RecoverAll(ctx context.Context) error {
+	found, err := os.ReadDir(filepath.Dir(d.journalPath("")))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range found {
+		app, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok || strings.HasPrefix(app, ".") { // one that was about to be written
+			continue
+		}
+		lock, err := state.LockApp(ctx, d.RunDir, lockName(app))
+		if errors.Is(err, state.ErrLocked) {
+			continue
+		}
+		if err == nil {
+			err = errors.Join(d.recover(ctx, app), lock.Release())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // left reads the journal that a killed drill left, nil if there is none.
 func (d *Drill) left(app string) (*journal, error) {
 	path := d.journalPath(app)
@@ -86,11 +112,6 @@ func (d *Drill) recover(ctx context.Context, app string) error {
 	if err := d.remove(ctx, j); err != nil {
 		return err
 	}
-	if j.Container != "" { // Docker may have been about to make it when the drill was killed
-		if err := d.Docker.RemoveThrowaway(ctx, j.Container, label, j.Token); err != nil {
-			return err
-		}
-	}
 	zerolog.Ctx(ctx).Warn().Str("set", j.Set).Msg("removed what a killed drill had left")
 	return nil
 }
@@ -100,12 +121,16 @@ func (d *Drill) remove(ctx context.Context, j *journal) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	var errs []error
-	if j.Container != "" {
-		errs = append(errs, d.Docker.RemoveThrowaway(ctx, j.Container, label, j.Token))
+	container := func() {
+		if j.Container != "" {
+			errs = append(errs, d.Docker.RemoveThrowaway(ctx, j.Container, label, j.Token))
+		}
 	}
+	container()
 	for _, s := range j.Stages {
 		errs = append(errs, d.discard(ctx, j, s))
 	}
+	container() // Docker may have been about to make it when the drill was killed
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w (%s): %w", ErrLeftBy, d.journalPath(j.App), err)
 	}
@@ -137,13 +162,20 @@ func (d *Drill) discard(ctx context.Context, j *journal, s staged) error {
 	return d.removeDir(s.Dir)
 }
 
-// stagerFor is what made a stage. A target that is not configured any more is no reason to leave its stages: the host's driver knows
-// them too.
+// stagerFor is what made a stage. A target that is not configured any more, or elsewhere by now, is no reason to leave its stages: the
+// host's driver knows them too.
 func (d *Drill) stagerFor(from, kind string) (driver.Stager, error) {
-	src, err := d.Open(from)
+	by, err := d.stagerAt(from, kind)
 	if err != nil && from != "" {
-		src, err = d.Open("")
+		if own, err := d.stagerAt("", kind); err == nil {
+			return own, nil
+		}
 	}
+	return by, err
+}
+
+func (d *Drill) stagerAt(from, kind string) (driver.Stager, error) {
+	src, err := d.Open(from)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package drill_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -90,6 +91,15 @@ func TestKilledOnHost(t *testing.T) {
 	}
 }
 
+// forget moves the journal of a drill to an app that is not configured any more.
+func (a *app) forget(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(a.state(), "drills")
+	text := read(t, filepath.Join(dir, a.name+".json"))
+	overwrite(t, filepath.Join(dir, "former.json"), bytes.Replace(text, []byte(`"app": "`+a.name+`"`), []byte(`"app": "former"`), 1))
+	remove(t, filepath.Join(dir, a.name+".json"))
+}
+
 // TestRunDuringDrill lets a run and another drill begin while a drill is at work: the one is not held up, and the other refuses.
 func TestRunDuringDrill(t *testing.T) {
 	a := newApp(t, "busy", nil)
@@ -154,7 +164,7 @@ func await(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestRunCleansUp lets the nightly run remove what a killed drill left.
+// TestRunCleansUp lets the nightly run remove what a killed drill left, also one of an app that is not configured any more.
 func TestRunCleansUp(t *testing.T) {
 	a := newApp(t, "killed-run", nil)
 	a.snapshot(t)
@@ -162,4 +172,13 @@ func TestRunCleansUp(t *testing.T) {
 	for _, name := range []string{"after stage", "after PostgreSQL was ready"} {
 		a.disturb(t, slices.Index(points, name), name, "run")
 	}
+	if _, _, exit := a.volsnap(t, "kill@after PostgreSQL was ready", "drill", a.name); exit != -1 {
+		t.Errorf("exit status %d", exit)
+	}
+	a.forget(t)
+	if _, stderr, exit := a.volsnap(t, "", "run", a.name); exit != 0 {
+		t.Errorf("exit status %d: %s", exit, stderr)
+	}
+	a.clean(t)
+	a.noServers(t)
 }

@@ -185,9 +185,9 @@ func (h *host) placeForDrill(name string) (drill.Source, error) {
 	}, nil
 }
 
-// recoverDrill removes what a killed drill of an app left, which keeps no run from being done.
-func (h *host) recoverDrill(ctx context.Context, app string) {
-	if err := h.drill().Recover(ctx, app); err != nil {
+// recoverDrills removes what killed drills left, which keeps no run from being done.
+func (h *host) recoverDrills(ctx context.Context) {
+	if err := h.drill().RecoverAll(ctx); err != nil {
 		zerolog.Ctx(ctx).Warn().Err(err).Msg("could not remove all that a killed drill had left")
 	}
 }

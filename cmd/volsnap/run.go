@@ -46,9 +46,9 @@ func (p *program) run(c *cli.Context) error {
 	}
 	reports := []report.Run{}
 	err = p.withProgress(c, h, func(ctx context.Context) error {
+		defer h.recoverDrills(ctx)
 		return eachApp(ctx, apps, func(ctx context.Context, app engine.App) error {
 			r, err := h.engine.Run(ctx, app, only)
-			h.recoverDrill(ctx, app.Name)
 			if r.Set != "" && slices.ContainsFunc(r.Replicated, func(to report.Replication) bool { return !to.OK }) {
 				err = partlyError{err} // the set was taken
 			}
