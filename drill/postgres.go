@@ -18,8 +18,8 @@ import (
 	"github.com/volsnap/volsnap/internal/fault"
 )
 
-// oldest is the first major version that says in its lock file that it is ready.
-const oldest = 10
+// oldest is the first major version in which the settings that lead to an archive are no file of their own.
+const oldest = 12
 
 // databases starts a server on each data directory, one after the other, and checks it.
 func (t *trial) databases(ctx context.Context) error {
