@@ -1,9 +1,11 @@
 package drill
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/volsnap/volsnap/internal/docker"
@@ -91,5 +93,50 @@ func TestCloneOfInner(t *testing.T) {
 			}
 		}
 		slices.Reverse(volumes)
+	}
+}
+
+// The log that a server came up with is held against the manifest, also where no container says which server it is.
+func TestCheckRecovery(t *testing.T) {
+	like := &docker.Container{Name: "a"}
+	for _, tt := range []struct {
+		name  string
+		db    database
+		has   []snapset.Checkpoint
+		ok    bool
+		says  string
+		never string
+	}{
+		{name: "nothing to compare", db: database{alone: true}, ok: true, never: "compared"},
+		{name: "reached", db: database{like: like}, has: []snapset.Checkpoint{{Container: "a", LSN: "0/100"}, {Container: "b", LSN: "0/300"}}, ok: true, never: "compared"},
+		{name: "not reached", db: database{like: like}, has: []snapset.Checkpoint{{Container: "a", LSN: "0/201"}}, says: "is lost"},
+		{name: "not reached, without a container", db: database{alone: true}, has: []snapset.Checkpoint{{Container: "a", LSN: "0/100"}, {Container: "a", LSN: "0/201"}}, says: "is lost"},
+		{name: "not reached, with another name", db: database{like: like, alone: true}, has: []snapset.Checkpoint{{Container: "old", LSN: "0/201"}}, says: "is lost"},
+		{name: "one of two", db: database{}, has: []snapset.Checkpoint{{Container: "a", LSN: "0/201"}}, ok: true, says: "not compared"},
+		{name: "of one of two", db: database{alone: true}, has: []snapset.Checkpoint{{Container: "a", LSN: "0/201"}, {Container: "b", LSN: "0/1"}}, ok: true, says: "not compared"},
+		{name: "no position", db: database{like: like}, has: []snapset.Checkpoint{{Container: "a", LSN: "lies"}}, says: `"lies" is no position`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := &trial{set: snapset.Set{Manifest: &snapset.Manifest{Checkpoints: tt.has}}}
+			tr.checkRecovery(facts{lsn: "0/200"}, tt.db, "postgres", "up", nil)
+			c := tr.report.Checks[0]
+			if c.OK != tt.ok || !strings.Contains(c.Detail, tt.says) || tt.never != "" && strings.Contains(c.Detail, tt.never) {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+}
+
+// What is refused is said, and nothing is begun.
+func TestRefusedDataDirectories(t *testing.T) {
+	for says, db := range map[string]database{
+		"since 12":  {major: 11, uid: 999},
+		"is root's": {major: 15},
+		"torn":      {major: 15, uid: 999, damage: errors.New("torn")},
+	} {
+		tr := &trial{}
+		if _, err := tr.prepare(&db, ""); err == nil || !strings.Contains(err.Error(), says) || len(tr.report.Checks) > 0 {
+			t.Errorf("%v, %+v", err, tr.report.Checks)
+		}
 	}
 }

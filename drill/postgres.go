@@ -16,6 +16,7 @@ import (
 
 	"github.com/volsnap/volsnap/internal/docker"
 	"github.com/volsnap/volsnap/internal/fault"
+	"github.com/volsnap/volsnap/snapset"
 )
 
 // oldest is the first major version in which the settings that lead to an archive are no file of their own.
@@ -253,14 +254,44 @@ func (t *trial) checkRecovery(f facts, db database, name, detail string, said []
 		t.fail(name, "%s; %v", detail, err)
 		return
 	}
-	for _, c := range t.set.Manifest.Checkpoints {
+	written := t.checkpointsOf(db)
+	for _, c := range written {
 		at, err := parseLSN(c.LSN)
-		if db.like != nil && c.Container == db.like.Name && err == nil && reached < at {
+		if err != nil {
+			t.fail(name, "%s; the manifest has a CHECKPOINT, and %v", detail, err)
+			return
+		}
+		if reached < at {
 			t.fail(name, "%s; the manifest has a CHECKPOINT at %s, so what was written before that is lost", detail, c.LSN)
 			return
 		}
 	}
+	if len(written) == 0 && len(t.set.Manifest.Checkpoints) > 0 {
+		detail += "; not compared with a CHECKPOINT of the manifest, since it is not known which server this was"
+	}
 	t.pass(name, "%s", detail)
+}
+
+// checkpointsOf are those that the manifest has of a data directory's server. Where no container tells which that is, there may be only one.
+func (t *trial) checkpointsOf(db database) []snapset.Checkpoint {
+	of := func(container string) (own []snapset.Checkpoint) {
+		for _, c := range t.set.Manifest.Checkpoints {
+			if c.Container == container {
+				own = append(own, c)
+			}
+		}
+		return own
+	}
+	if db.like != nil {
+		if own := of(db.like.Name); len(own) > 0 {
+			return own
+		}
+	}
+	all := t.set.Manifest.Checkpoints
+	if db.alone && len(all) > 0 && len(of(all[0].Container)) == len(all) {
+		return all
+	}
+	return nil
 }
 
 // parseLSN reads a position in the write-ahead log, such as 0/1A2B3C8.
