@@ -154,3 +154,32 @@ func TestLinkToAnotherVolume(t *testing.T) {
 	}
 	a.clean(t)
 }
+
+// The log may be a volume that is mounted in the data directory, below which there is an empty directory.
+func TestLogInAVolumeOfItsOwn(t *testing.T) {
+	const image = "volsnap-own-log"
+	a := newApp(t, "own-log", func(t *testing.T, a *app) {
+		wal := a.outside(t, "wal")
+		a.more = "      - path: " + wal + "\n"
+		a.mounts = []string{"-v", wal + ":" + dataDir + "/pg_wal"}
+		if err := run("cp", "-a", a.pg("pg_wal")+"/.", wal); err != nil {
+			t.Fatal(err)
+		}
+		if err := run("find", a.pg("pg_wal"), "-mindepth", "1", "-delete"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	a.Docker(t, "commit", a.name+"-db", image)
+	a.again(t, image, programs())
+	a.snapshot(t)
+	for _, by := range []string{"in a container", "by this host's programs"} {
+		r, _ := a.drills(t)
+		if !r.OK || !strings.Contains(check(r, "postgres").Detail, by) || !strings.Contains(check(r, "wal").Detail, "segments from") {
+			t.Errorf("%s: %+v", by, r.Checks)
+		}
+		if by == "in a container" {
+			a.Docker(t, "rmi", "-f", image)
+		}
+	}
+	a.clean(t)
+}
