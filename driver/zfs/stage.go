@@ -46,13 +46,15 @@ var unused = []setting{
 	{"devices", "off"},
 	{"sharenfs", "off"},
 	{"sharesmb", "off"},
+	{autoSnapshot, "false"}, // zfs-auto-snapshot(8) and its like would keep it from being destroyed
 }
 
 const (
-	canMount   = "canmount"
-	mountPoint = "mountpoint"
-	noAuto     = "noauto"
-	unsetPoint = "none"
+	canMount     = "canmount"
+	mountPoint   = "mountpoint"
+	noAuto       = "noauto"
+	unsetPoint   = "none"
+	autoSnapshot = "com.sun:auto-snapshot"
 )
 
 // Stage implements driver.Stager.
@@ -240,8 +242,8 @@ func (d *Driver) Detach(_ context.Context, st driver.Stage, dir string) error {
 	return nil
 }
 
-// Discard implements driver.Stager. One that was swapped out and has snapshots becomes a line: it is there for them alone, and goes
-// with the last of them.
+// Discard implements driver.Stager. One that has snapshots, of whomsoever, becomes a line: it is there for them alone, and goes with
+// the last of them. They may have been taken while it was in place, or lie in it because of what was in place before.
 func (d *Driver) Discard(ctx context.Context, st driver.Stage, since *driver.Snapshot) error {
 	if err := d.discard(ctx, st, since); err != nil {
 		return fmt.Errorf("discard %s: %w", st.Dataset, err)
@@ -269,11 +271,8 @@ func (d *Driver) discard(ctx context.Context, st driver.Stage, since *driver.Sna
 			return err
 		}
 	}
-	switch {
-	case len(snapshots) == 0:
+	if len(snapshots) == 0 {
 		return d.destroyStage(ctx, fs.name)
-	case since == nil:
-		return fmt.Errorf("%d snapshots lie in it, such as %s: %w", len(snapshots), snapshots[0], driver.ErrBusy)
 	}
 	return d.line(ctx, fs)
 }

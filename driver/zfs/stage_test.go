@@ -153,3 +153,87 @@ func sealedSet(t testing.TB, d *zfs.Driver, ds driver.Dataset, at string, n int)
 	write(t, at, "f", strings.Repeat("y", n))
 	return takeAndSeal(t, d, requestOf(t, n, ds))[0]
 }
+
+func identityOf(t testing.TB, d *zfs.Driver, ds driver.Dataset) string {
+	t.Helper()
+	guid, err := d.Identity(t.Context(), ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guid
+}
+
+// foundIn is a snapshot as it is listed now.
+func foundIn(t testing.TB, d *zfs.Driver, want driver.Snapshot) driver.Snapshot {
+	t.Helper()
+	for _, s := range listed(t, d, want.Dataset) {
+		if s.GUID == want.GUID {
+			return s
+		}
+	}
+	t.Fatalf("%s is not listed", want.Name)
+	return want
+}
+
+// TestDiscardWithSnapshots: a stage that has got snapshots, as one in whose place a set was taken before all was undone, is discarded
+// all the same. It is none any more, and goes with the last of them.
+func TestDiscardWithSnapshots(t *testing.T) {
+	pool, top := newPool(t, 512<<20)
+	d := zfs.New()
+	ds := create(t, pool+"/pg")
+	sets := sealedSets(t, d, ds, top+"/pg", 2)
+	was := identityOf(t, d, ds)
+	st, err := d.Stage(t.Context(), sets[0], "undone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if auto := property(t, st.Dataset.Name, "com.sun:auto-snapshot"); auto != "false" {
+		t.Errorf("com.sun:auto-snapshot of a stage is %s", auto)
+	}
+	if err := d.Swap(t.Context(), ds, st.Dataset, st.GUID); err != nil {
+		t.Fatal(err)
+	}
+	if auto := property(t, ds.Name, "com.sun:auto-snapshot"); auto != "-" {
+		t.Errorf("com.sun:auto-snapshot of what was swapped in is %s", auto)
+	}
+	undo := sealedSet(t, d, ds, top+"/pg", 3)
+	if err := d.Swap(t.Context(), ds, st.Dataset, was); err != nil {
+		t.Fatal(err)
+	}
+	if auto := property(t, ds.Name, "com.sun:auto-snapshot"); auto != "-" {
+		t.Errorf("com.sun:auto-snapshot of what was swapped back is %s", auto)
+	}
+	for range 2 { // the second time it is gone
+		if err := d.Discard(t.Context(), st, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	undo = foundIn(t, d, undo)
+	if exists(st.Dataset.Name) || undo.Dataset != ds || !undo.Sealed || undo.Fault != "" || strings.HasPrefix(undo.Name, ds.Name+"@") {
+		t.Errorf("%+v", undo)
+	}
+
+	// A stage that was in no place, of which others made a snapshot.
+	if st, err = d.Stage(t.Context(), foundIn(t, d, sets[0]), "undone"); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "zfs", "snapshot", st.Dataset.Name+"@theirs")
+	if err := d.Discard(t.Context(), st, nil); err != nil {
+		t.Fatal(err)
+	}
+	all := do(t, "zfs", "list", "-H", "-t", "snapshot", "-o", "name", "-r", pool)
+	if exists(st.Dataset.Name) || strings.Count(all, "\n") != 4 {
+		t.Errorf("there is\n%s", all)
+	}
+	for theirs := range strings.Lines(all) {
+		if strings.HasSuffix(theirs, "@theirs\n") {
+			do(t, "zfs", "destroy", strings.TrimSpace(theirs))
+		}
+	}
+	if err := d.Destroy(t.Context(), undo); err != nil {
+		t.Error(err)
+	}
+	if left := do(t, "zfs", "list", "-H", "-o", "name", "-r", pool); left != pool+"\n"+ds.Name+"\n" {
+		t.Errorf("left: %s", left)
+	}
+}
