@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/volsnap/volsnap/driver"
 	"github.com/volsnap/volsnap/internal/fault"
@@ -36,7 +39,8 @@ func isLine(name string) bool {
 	return strings.HasPrefix(base, linePrefix) && sidePattern.MatchString(base)
 }
 
-// tidy destroys the lines beside the datasets of some snapshots that hold nothing any more.
+// tidy destroys the lines beside the datasets of some snapshots that hold nothing any more, after what could not be moved out of them
+// when a dataset was swapped.
 func (d *Driver) tidy(ctx context.Context, of []driver.Snapshot) error {
 	var homes []string
 	for _, s := range of {
@@ -52,6 +56,14 @@ func (d *Driver) tidy(ctx context.Context, of []driver.Snapshot) error {
 		return err
 	}
 	var failed []error
+	for _, home := range homes {
+		if !slices.ContainsFunc(sides, func(side row) bool { of, _ := sideOf(side.name, side.side); return of == home }) {
+			continue
+		}
+		if err := gather(ctx, home); err != nil && !errors.Is(err, driver.ErrBusy) { // the next one does
+			failed = append(failed, err)
+		}
+	}
 	for _, side := range sides {
 		if !isLine(side.name) {
 			continue
@@ -114,4 +126,51 @@ func promote(ctx context.Context, clone string) error {
 	_, err := run(ctx, "zfs", "promote", clone)
 	fault.Point("after promote")
 	return err
+}
+
+// gather gives a dataset the snapshots that it came out of, as far as they lie beside it. ErrBusy: one of them is mounted, or is being
+// sent. Until they were moved they are the dataset's all the same, see home; but the one that it is a clone of cannot be destroyed.
+func gather(ctx context.Context, name string) error {
+	for range deepest {
+		all, err := describe(ctx, name)
+		if err != nil || all[name] == nil {
+			return errors.Join(err, ctx.Err())
+		}
+		origin, _, _ := strings.Cut(all[name].origin, "@")
+		if origin == "" {
+			return nil
+		}
+		from, err := describe(ctx, origin)
+		if err != nil || from[origin] == nil {
+			return err
+		}
+		if of, is := sideOf(origin, from[origin].side); !is || of != name {
+			return nil
+		}
+		if err := promote(ctx, name); err != nil {
+			return fmt.Errorf("let the snapshots that %s came out of lie in it, and not in %s: %w", name, origin, err)
+		}
+	}
+	return nil
+}
+
+// gatherFor is how long snapshots that a swap is to move may be in use, as by a stream that is at its end, before it goes on without.
+const gatherFor = 2 * time.Second
+
+// patientlyGather is gather for what is in its place already: that nothing is moved is no reason to keep an app waiting, or to undo
+// anything. The next swap does it, and the next Destroy.
+func patientlyGather(ctx context.Context, in *fileSys) {
+	if in.origin == "" {
+		return
+	}
+	var err error
+	for end := time.Now().Add(gatherFor); ; time.Sleep(100 * time.Millisecond) {
+		if err = gather(ctx, in.name); !errors.Is(err, driver.ErrBusy) || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
+		zerolog.Ctx(ctx).Warn().Str("dataset", in.name).Err(err).
+			Msg("what was restored is in its place; its older sets lie beside it until the next set is pruned or restored")
+	}
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // Swap implements driver.Stager, in steps, since ZFS has no exchange of names: the settings of the place are noted in a property of
-// the dataset that is to come; both are unmounted; three renames; `zfs promote`, so that the snapshots that the new one came out of lie
-// in it; and what was noted is applied. Each step is found again by the GUIDs, and by what is noted still.
+// the dataset that is to come; both are unmounted; three renames; what was noted is applied, and the new one mounted; and `zfs promote`,
+// so that the snapshots that it came out of lie in it. Each step is found again by the GUIDs, and by what is noted still. ZFS promotes
+// nothing while one of these snapshots is mounted or sent: see gather.
 func (d *Driver) Swap(ctx context.Context, ds, stage driver.Dataset, guid string) error {
 	if err := d.swap(ctx, ds, stage, guid); err != nil {
 		return fmt.Errorf("swap %s and %s: %w", ds, stage, err)
@@ -42,11 +43,11 @@ func (d *Driver) swap(ctx context.Context, ds, stage driver.Dataset, guid string
 	if err := s.look(ctx); err != nil {
 		return err
 	}
-	steps, err := moves(s.guids(), guid)
+	renames, err := moves(s.guids(), guid)
 	if err != nil {
 		return err
 	}
-	begins := len(steps) == spots
+	begins := len(renames) == spots
 	if begins {
 		err = s.begin(ctx)
 	}
@@ -54,7 +55,7 @@ func (d *Driver) swap(ctx context.Context, ds, stage driver.Dataset, guid string
 		return err
 	}
 	after := context.WithoutCancel(ctx) // half of it is of no use to anybody
-	err = s.release(after, len(steps) > 0)
+	err = s.release(after, len(renames) > 0)
 	if err == nil && begins {
 		// Not mounted by a boot either, until all of it is done. While it is mounted ZFS would not let that be taken back.
 		_, err = run(after, "zfs", "set", canMount+"="+noAuto, ds.Name)
@@ -65,7 +66,7 @@ func (d *Driver) swap(ctx context.Context, ds, stage driver.Dataset, guid string
 		}
 		return err
 	}
-	for i, step := range steps {
+	for i, step := range renames {
 		fault.Point("before swap")
 		_, err := run(after, "zfs", "rename", "-u", s.names[step[0]], s.names[step[1]])
 		fault.Point("after swap")
@@ -278,38 +279,20 @@ func (s *swapping) finish(ctx context.Context, guid string) error {
 		noted = out
 	}
 	if noted.place == "" {
+		patientlyGather(ctx, in)
 		return nil
 	}
 	w, err := parsePlace(noted.place)
 	if err != nil {
 		return err
 	}
-	if err := s.promote(ctx, in); err != nil {
-		return err
-	}
 	if out != nil {
-		argv := []string{"zfs", "set"}
-		for _, prop := range []string{"reservation", "refreservation"} { // there is room for one
-			if _, has := w.Settings[prop]; has {
-				argv = append(argv, prop+"=none")
-			}
-		}
-		for _, p := range unused {
-			argv = append(argv, p.name+"="+p.value)
-		}
-		if _, err := run(ctx, append(argv, out.name)...); err != nil {
+		if err := s.dim(ctx, out.name, w); err != nil {
 			return err
 		}
 	}
-	fault.Point("before settings")
-	if err := w.Settings.apply(ctx, in.name); err != nil {
+	if err := w.apply(ctx, in); err != nil {
 		return err
-	}
-	fault.Point("after settings")
-	if w.Mount != nil {
-		if err := w.Mount.mount(ctx, in.name); err != nil {
-			return err
-		}
 	}
 	if in.side != "" {
 		if _, err := run(ctx, "zfs", "inherit", sideProp, in.name); err != nil {
@@ -321,27 +304,33 @@ func (s *swapping) finish(ctx context.Context, guid string) error {
 	return err
 }
 
-// promote gives the dataset that is in its place the snapshots that it came out of, as far as they lie beside it.
-func (s *swapping) promote(ctx context.Context, in *fileSys) error {
-	for range deepest {
-		all, err := describe(ctx, in.name)
-		if err != nil || all[in.name] == nil {
-			return errors.Join(err, ctx.Err())
+// dim lets what is aside be seen and used by nobody, and keep no room that the other one is to have.
+func (s *swapping) dim(ctx context.Context, out string, w where) error {
+	argv := []string{"zfs", "set"}
+	for _, prop := range []string{"reservation", "refreservation"} { // there is room for one
+		if _, has := w.Settings[prop]; has {
+			argv = append(argv, prop+"=none")
 		}
-		origin, _, _ := strings.Cut(all[in.name].origin, "@")
-		if origin == "" {
-			return nil
-		}
-		from, err := describe(ctx, origin)
-		if err != nil || from[origin] == nil {
-			return err
-		}
-		if of, is := sideOf(origin, from[origin].side); !is || of != in.name {
-			return nil
-		}
-		if err := promote(ctx, in.name); err != nil {
+	}
+	for _, p := range unused {
+		argv = append(argv, p.name+"="+p.value)
+	}
+	_, err := run(ctx, append(argv, out)...)
+	return err
+}
+
+// apply gives a file system the place of another.
+func (w where) apply(ctx context.Context, in *fileSys) error {
+	fault.Point("before settings")
+	if err := w.Settings.apply(ctx, in.name); err != nil {
+		return err
+	}
+	fault.Point("after settings")
+	if w.Mount != nil {
+		if err := w.Mount.mount(ctx, in.name); err != nil {
 			return err
 		}
 	}
+	patientlyGather(ctx, in)
 	return nil
 }
