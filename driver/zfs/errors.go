@@ -35,6 +35,8 @@ var said = []struct {
 	{"out of space", driver.ErrNoSpace},
 	{"quota exceeded", driver.ErrNoSpace},
 	{"No space left on device", driver.ErrNoSpace},
+	{"size is greater than available space", driver.ErrNoSpace},
+	{"size is less than current used or reserved space", driver.ErrNoSpace},
 	{"ermission denied", fs.ErrPermission},
 }
 

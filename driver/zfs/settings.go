@@ -9,7 +9,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/volsnap/volsnap/driver"
+	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/mountinfo"
 )
 
@@ -17,8 +20,9 @@ import (
 // with a stream.
 type settings map[string]string
 
-// never are the properties that go with the data of a file system, or with its key.
-var never = []string{"keylocation", "keyformat", "pbkdf2iters", "encryption"}
+// never are the properties that go with the data of a file system, or with its key. The counts are there with the limits, as if they had
+// been set.
+var never = []string{"keylocation", "keyformat", "pbkdf2iters", "encryption", "filesystem_count", "snapshot_count"}
 
 // limits are the properties that are of the room in a pool, and those that show a file system to others.
 var limits = []string{
@@ -55,13 +59,24 @@ func (s settings) without(names ...string) settings {
 	return out
 }
 
-// last are set after all others: with them a file system gets its place.
-var last = []string{mountPoint, canMount}
+// placing are set after all others: with them a file system gets its place.
+var placing = []string{mountPoint, canMount}
+
+// room are the properties that can be refused for what there is in a file system or in its pool, in the order in which they are set.
+var room = []string{"quota", "refquota", "reservation", "refreservation"}
+
+// told is a setting as `zfs set` takes it: "0", as `zfs get -p` has it of a quota that was taken back, it does not.
+func told(prop, value string) string {
+	if value == "0" && slices.Contains(room, prop) {
+		return unsetPoint
+	}
+	return value
+}
 
 // resets are the properties that are not inherited, with what they are when they were never set.
 var resets = map[string]string{"quota": "none", "refquota": "none", "reservation": "none", "refreservation": "none", "filesystem_limit": "none", "snapshot_limit": "none"}
 
-// apply gives a file system these settings, and no others.
+// apply gives a file system these settings, and no others, but for those of applyRoom.
 func (s settings) apply(ctx context.Context, name string) error {
 	have, err := settingsOf(ctx, name)
 	if err != nil {
@@ -73,7 +88,7 @@ func (s settings) apply(ctx context.Context, name string) error {
 			return err
 		}
 	}
-	for _, args := range set {
+	for _, args := range set[:ofRoom] {
 		if len(args) == 0 {
 			continue
 		}
@@ -89,23 +104,58 @@ func runIf(ctx context.Context, argv []string) error {
 	return err
 }
 
-// from is what has to be set, in two steps, and the commands that take back what is not to be.
-func (s settings) from(have settings) (set [2][]string, back [][]string) {
-	for _, prop := range slices.Sorted(maps.Keys(s)) {
-		if value, has := have[prop]; has && value == s[prop] {
+// applyRoom gives a file system its quotas and reservations. One that is too small for what lies in it, or for which the pool has no room,
+// is left out with a warning: there was another state in the dataset when it was set.
+func (s settings) applyRoom(ctx context.Context, name string) error {
+	have, err := settingsOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	set, _ := s.from(have)
+	for _, arg := range set[ofRoom] {
+		argv := []string{"zfs", "set", arg, name}
+		err := runIf(ctx, argv)
+		if errors.Is(err, driver.ErrNoSpace) {
+			zerolog.Ctx(ctx).Warn().Str("dataset", name).Err(err).
+				Msg("what was restored does not fit, and is without this setting: when it does, " + command.Quote(argv))
 			continue
 		}
-		step := 0
-		if slices.Contains(last, prop) {
-			step = 1
+		if err != nil {
+			return err
 		}
-		set[step] = append(set[step], prop+"="+s[prop])
+	}
+	return nil
+}
+
+// The steps in which settings are set.
+const (
+	ofAll = iota
+	ofPlace
+	ofRoom
+	steps
+)
+
+// from is what has to be set, by steps, and the commands that take back what is not to be.
+func (s settings) from(have settings) (set [steps][]string, back [][]string) {
+	for _, prop := range slices.Concat(slices.Sorted(maps.Keys(s.without(room...))), room) {
+		value, wanted := s[prop]
+		if is, has := have[prop]; !wanted || has && told(prop, is) == told(prop, value) {
+			continue
+		}
+		step := ofAll
+		switch {
+		case slices.Contains(placing, prop):
+			step = ofPlace
+		case slices.Contains(room, prop):
+			step = ofRoom
+		}
+		set[step] = append(set[step], prop+"="+told(prop, value))
 	}
 	for _, prop := range slices.Sorted(maps.Keys(have)) {
-		if _, stays := s[prop]; stays {
+		reset, is := resets[prop]
+		if _, stays := s[prop]; stays || is && told(prop, have[prop]) == reset {
 			continue
 		}
-		reset, is := resets[prop]
 		switch {
 		case is:
 			back = append(back, []string{"zfs", "set", prop + "=" + reset})

@@ -32,7 +32,7 @@ func settingsNow(t testing.TB, name string) string {
 	var out []string
 	for line := range strings.Lines(do(t, "zfs", "get", "-Hp", "-o", "property,value,source", "all", name)) {
 		f := strings.Split(line, "\t")
-		if !slices.Contains(append(slices.Clone(counters), "guid", "creation", "createtxg", "origin", "clones", "canmount", "usedbyrefreservation"), f[0]) {
+		if !slices.Contains(append(slices.Clone(counters), "guid", "creation", "createtxg", "origin", "clones", "canmount", "usedbyrefreservation", "snapshot_count", "filesystem_count"), f[0]) {
 			out = append(out, line)
 		}
 	}
@@ -45,6 +45,10 @@ func TestRestoredLine(t *testing.T) {
 	pool, top := newPool(t, 1<<30)
 	d := zfs.New()
 	ds := create(t, pool+"/pg", "-o", "recordsize=16K", "-o", "com.example:team=db us", "-o", "quota=300M", "-o", "reservation=50M", "-o", "atime=off", "-o", "xattr=sa")
+	for _, taken := range []string{"refquota", "refreservation", "snapshot_limit"} {
+		do(t, "zfs", "set", taken+"=10M", ds.Name)
+		do(t, "zfs", "set", taken+"=none", ds.Name)
+	}
 	at := top + "/pg"
 	sets := sealedSets(t, d, ds, at, 3)
 	theirs := ds.Name + "@theirs"

@@ -332,5 +332,5 @@ func (w where) apply(ctx context.Context, in *fileSys) error {
 		}
 	}
 	patientlyGather(ctx, in)
-	return nil
+	return w.Settings.applyRoom(ctx, in.name) // by now all that lies in it counts
 }

@@ -125,12 +125,37 @@ func TestSettings(t *testing.T) {
 	was := settings{"compression": "lz4", mountPoint: "/srv/pg", "quota": "1024", "com.sun:auto": "yes"}
 	have := settings{"compression": "off", mountPoint: "none", canMount: noAuto, "exec": "off", "refquota": "5", "com.sun:auto": "yes"}
 	set, back := was.from(have)
-	if diff := cmp.Diff([2][]string{{"compression=lz4", "quota=1024"}, {"mountpoint=/srv/pg"}}, set); diff != "" {
+	if diff := cmp.Diff([steps][]string{{"compression=lz4"}, {"mountpoint=/srv/pg"}, {"quota=1024"}}, set); diff != "" {
 		t.Error(diff)
 	}
 	want := [][]string{{"zfs", "inherit", "-S", canMount}, {"zfs", "inherit", "exec"}, {"zfs", "set", "refquota=none"}}
 	if diff := cmp.Diff(want, back); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestSettingsThatWereTakenBack: `zfs get -p` has 0 for a quota of none, and `zfs set` does not take that.
+func TestSettingsThatWereTakenBack(t *testing.T) {
+	back := settings{"quota": "0", "refquota": "0", "reservation": "0", "refreservation": "0", "copies": "0", "snapshot_limit": "0"}
+	for _, tc := range []struct {
+		name       string
+		want, have settings
+		set        [steps][]string
+		back       int
+	}{
+		{
+			"on what never had one", back, settings{},
+			[steps][]string{{"copies=0", "snapshot_limit=0"}, nil, {"quota=none", "refquota=none", "reservation=none", "refreservation=none"}}, 0,
+		},
+		{"on what has it", back, back, [steps][]string{}, 0},
+		{"where it is none by name", settings{"quota": "none"}, settings{"quota": "0"}, [steps][]string{}, 0},
+		{"on what has another", settings{"quota": "0"}, settings{"quota": "5"}, [steps][]string{ofRoom: {"quota=none"}}, 0},
+		{"where it was never set", settings{}, settings{"quota": "0", "refquota": "5"}, [steps][]string{}, 1},
+	} {
+		set, taken := tc.want.from(tc.have)
+		if diff := cmp.Diff(tc.set, set); diff != "" || len(taken) != tc.back {
+			t.Errorf("%s: taken back: %q: %s", tc.name, taken, diff)
+		}
 	}
 }
 

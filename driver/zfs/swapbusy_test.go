@@ -4,7 +4,9 @@ package zfs_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -188,5 +190,66 @@ func TestSwapBackWhileASetIsMounted(t *testing.T) {
 		if want := strings.Join([]string{pool, ds.Name, sets[0].Name, sets[1].Name, ""}, "\n"); left != want {
 			t.Errorf("there is\n%s", left)
 		}
+	}
+}
+
+// TestSwapWithoutRoom: a quota that is too small for what is restored, and a reservation for which there is no room beside what was
+// replaced, keep nothing from being restored.
+func TestSwapWithoutRoom(t *testing.T) {
+	pool, top := newPool(t, 1<<30)
+	d := zfs.New()
+	ds := create(t, pool+"/pg", "-o", "compression=off")
+	at := top + "/pg"
+	const large = 40 << 20
+	fill := func(file string) {
+		t.Helper()
+		write(t, at, file, strings.Repeat("0123456789abcdef", large/16))
+		do(t, "zpool", "sync", pool)
+	}
+	fill("large")
+	one := sealedSets(t, d, ds, at, 1)[0]
+	if err := os.Remove(at + "/large"); err != nil {
+		t.Fatal(err)
+	}
+	do(t, "zpool", "sync", pool)
+	do(t, "zfs", "set", "refquota=30M", ds.Name)
+	st, err := d.Stage(t.Context(), one, "quota")
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := identityOf(t, d, ds)
+	if err := d.Swap(t.Context(), ds, st.Dataset, st.GUID); err != nil {
+		t.Fatal(err)
+	}
+	if quota := property(t, ds.Name, "refquota"); quota != "0" {
+		t.Errorf("its refquota is %s", quota)
+	}
+	if text, err := os.ReadFile(at + "/large"); err != nil || len(text) != large {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+	if err := errors.Join(d.Swap(t.Context(), ds, st.Dataset, was), d.Discard(t.Context(), st, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Destroy(t.Context(), foundIn(t, d, one)); err != nil {
+		t.Fatal(err)
+	}
+
+	do(t, "zfs", "set", "refquota=none", ds.Name)
+	two := sealedSet(t, d, ds, at, 2)
+	fill("other")
+	room, err := strconv.Atoi(property(t, pool, "available"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, "zfs", "set", fmt.Sprint("reservation=", room+large/2), ds.Name)
+	if st, err = d.Stage(t.Context(), foundIn(t, d, two), "reservation"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Swap(t.Context(), ds, st.Dataset, st.GUID); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, at, 2, "y")
+	if reserved := property(t, ds.Name, "reservation"); reserved != "0" {
+		t.Errorf("its reservation is %s, with %s left", reserved, property(t, pool, "available"))
 	}
 }
