@@ -98,10 +98,15 @@ func (f *Fetched) Destroy(ctx context.Context, s ...driver.Snapshot) error {
 			return fmt.Errorf("destroy: %w", err)
 		}
 		found, err := l.find(one)
-		if err != nil || len(found.clones) == 0 {
-			continue // Replicas.Destroy says what is to be said
+		switch {
+		case errors.Is(err, driver.ErrNotFound):
+			err = f.handOn(ctx, one)
+		case err == nil && len(found.clones) > 0:
+			err = f.handOver(ctx, found)
+		default:
+			err = nil // Replicas.Destroy says what is to be said
 		}
-		if err := f.handOver(ctx, found); err != nil {
+		if err != nil {
 			return fmt.Errorf("destroy %s: %w", one.Name, err)
 		}
 	}
@@ -125,14 +130,54 @@ func (f *Fetched) handOver(ctx context.Context, one seen) error {
 	if own, err := v.recordIn(one.name); err == nil && own != nil {
 		rec = own
 	}
+	if err := f.settle(ctx, map[string]seen{one.name: one}); err != nil { // by its own record it is known when it lies elsewhere
+		return err
+	}
 	if err := promote(ctx, to); err != nil {
 		return err
 	}
+	return f.takeOver(ctx, to, all[to].guid, one, rec)
+}
+
+// takeOver makes a replica that lies in what was a clone of it one of that dataset's own, or destroys it.
+func (f *Fetched) takeOver(ctx context.Context, to, guid string, one seen, rec *replica) error {
 	there := to + "@" + one.snap
 	if to == f.beside && rec != nil && rec.Class != "" {
-		return adopt(ctx, there, all[to].guid, one, *rec)
+		return adopt(ctx, there, guid, one, *rec)
 	}
 	return f.dropped(ctx, there, one)
+}
+
+// handOn goes on with a replica that a killed handOver has moved. As long as it has the record of a replica it is nobody's where it lies:
+// in the dataset that it was fetched for, or at the side of that.
+func (f *Fetched) handOn(ctx context.Context, s driver.Snapshot) error {
+	sides, err := besides(ctx, []string{f.beside})
+	if err != nil {
+		return err
+	}
+	_, snap, _ := strings.Cut(s.Name, "@")
+	names := []string{f.beside + "@" + snap}
+	for _, side := range sides {
+		names = append(names, side.name+"@"+snap)
+	}
+	got := facts{}
+	if err := list(ctx, true, got.add, got.argv("0", names...)...); err != nil {
+		return err
+	}
+	for _, name := range names {
+		mark := got[name][replicaProp]
+		rec, err := parseReplica(mark.value)
+		if err != nil || mark.source != local || rec.GUID != s.GUID || got[name]["guid"].value != s.GUID {
+			continue
+		}
+		to, _, _ := strings.Cut(name, "@")
+		guid, err := identify(ctx, driver.Dataset{Kind: Kind, Name: to})
+		if err != nil {
+			return err
+		}
+		return f.takeOver(ctx, to, guid, seen{row: row{dataset: s.Dataset.Name, snap: snap, guid: s.GUID}, now: s}, rec)
+	}
+	return nil
 }
 
 // recordIn is the record that a snapshot has itself.
@@ -159,7 +204,8 @@ func (f *Fetched) dropped(ctx context.Context, there string, one seen) error {
 	return err
 }
 
-// adopt makes a replica that was fetched, and lies in a dataset of this host now, one of that dataset's own snapshots.
+// adopt makes a replica that was fetched, and lies in a dataset of this host now, one of that dataset's own snapshots. At the end it is
+// no replica any more: see handOn.
 func adopt(ctx context.Context, name, dataset string, one seen, rec replica) error {
 	own := record{
 		Version: recordVersion, Set: rec.Set, Of: rec.Of, Items: []item{{Member: rec.Member, Dataset: dataset, Volumes: rec.Volumes}},
@@ -174,5 +220,14 @@ func adopt(ctx context.Context, name, dataset string, one seen, rec replica) err
 	}
 	s := one.now
 	s.Name, s.Member, s.Taken = name, rec.Member, rec.Taken
-	return seal(ctx, sealProp, rec.Class, []driver.Snapshot{s})
+	if err := seal(ctx, sealProp, rec.Class, []driver.Snapshot{s}); err != nil {
+		return err
+	}
+	for _, property := range []string{replicaSeal, replicaProp} {
+		fault.Point("before removal of a replica's record")
+		if _, err := run(ctx, "zfs", "inherit", property, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -89,6 +89,82 @@ func TestFetched(t *testing.T) {
 	}
 }
 
+// TestFetchedByAKilledOne: what was moved to the dataset, and not made one of its own before volsnap was killed, is not lost for ever.
+func TestFetchedByAKilledOne(t *testing.T) {
+	pool, top := newPool(t, 1<<30)
+	d := zfs.New()
+	ds := create(t, pool+"/pg")
+	at := top + "/pg"
+	sets := sealedSets(t, d, ds, at, 2)
+	r := into(t, newPlace(t, pool, "place"))
+	first := replicate(t, d, r, sets[0], nil)
+	if err := errors.Join(r.Seal(t.Context(), "atomic", first), d.Destroy(t.Context(), sets[0])); err != nil {
+		t.Fatal(err)
+	}
+	first = here(t, r)[0]
+	place, err := d.FetchInto(t.Context(), ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := identityOf(t, d, ds)
+	moved := func() (driver.Snapshot, driver.Stage) { // and no more
+		t.Helper()
+		got := replicate(t, r, place, first, nil)
+		st, err := place.(*zfs.Fetched).Stage(t.Context(), got, "killed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Swap(t.Context(), ds, st.Dataset, st.GUID); err != nil {
+			t.Fatal(err)
+		}
+		do(t, "zfs", "promote", ds.Name)
+		if all := listed(t, d, ds); len(all) != 1 {
+			t.Errorf("listed: %+v", all)
+		}
+		return got, st
+	}
+	destroy := func(s driver.Snapshot) {
+		t.Helper()
+		if err := place.Destroy(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if left := here(t, place); len(left) > 0 || do(t, "zfs", "list", "-Hr", "-t", "all", "-o", "name", pool+"/volsnap-fetched") != pool+"/volsnap-fetched\n" {
+			t.Errorf("left: %+v", left)
+		}
+	}
+
+	// All is undone, and it lies aside.
+	got, st := moved()
+	if err := d.Swap(t.Context(), ds, st.Dataset, was); err != nil {
+		t.Fatal(err)
+	}
+	destroy(got)
+	if err := d.Discard(t.Context(), st, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := do(t, "zfs", "list", "-Hr", "-d", "1", "-o", "name", pool); strings.Contains(left, "/volsnap-stage") || strings.Contains(left, "/volsnap-line") {
+		t.Errorf("left: %s", left)
+	}
+
+	// All goes on.
+	got, _ = moved()
+	destroy(got)
+	one := foundIn(t, d, driver.Snapshot{Dataset: ds, GUID: got.GUID})
+	if !one.Sealed || one.Fault != "" || one.Consistency != "atomic" || !strings.HasPrefix(one.Name, ds.Name+"@") {
+		t.Errorf("%+v", one)
+	}
+	if all := listed(t, d, ds); len(all) != 2 {
+		t.Errorf("listed: %+v", all)
+	}
+	if err := d.Unseal(t.Context(), one); err != nil { // somebody is about to destroy it
+		t.Fatal(err)
+	}
+	destroy(got)
+	if one = foundIn(t, d, one); one.Sealed {
+		t.Errorf("it was sealed again: %+v", one)
+	}
+}
+
 func TestCheckSwap(t *testing.T) {
 	pool, top := newPool(t, 512<<20)
 	d := zfs.New()

@@ -33,6 +33,26 @@ func swapIt(text string) error {
 	return zfs.New().Swap(context.Background(), s.DS, s.Stage, s.GUID)
 }
 
+// destroyThis is where this binary, started again, finds what to destroy of the replicas that were fetched for a dataset.
+const destroyThis = "VOLSNAP_TEST_DESTROY_FETCHED"
+
+type destroyed struct {
+	DS       driver.Dataset
+	Snapshot driver.Snapshot
+}
+
+func destroyIt(text string) error {
+	var s destroyed
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	place, err := zfs.New().FetchInto(context.Background(), s.DS)
+	if err != nil {
+		return err
+	}
+	return place.Destroy(context.Background(), s.Snapshot)
+}
+
 // swapAndKill lets another process swap, and ends it by SIGKILL after a while.
 func swapAndKill(t *testing.T, s swapped, after time.Duration) {
 	t.Helper()

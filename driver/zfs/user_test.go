@@ -22,7 +22,7 @@ const asUser = "VOLSNAP_ZFS_AS_USER" // the dataset and its mount point, a line 
 // TestMain can also be the process that tests start as somebody else, or kill.
 func TestMain(m *testing.M) {
 	for at, what := range map[string]func(string) error{
-		receiveInto: receive, swapThis: swapIt, keepInto: func(place string) error { return keep(context.Background(), place) },
+		receiveInto: receive, swapThis: swapIt, destroyThis: destroyIt, keepInto: func(place string) error { return keep(context.Background(), place) },
 	} {
 		if place := os.Getenv(at); place != "" {
 			if err := what(place); err != nil {
