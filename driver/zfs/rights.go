@@ -55,28 +55,18 @@ type allowed struct {
 func (a allowed) lacks(dataset, out string, needed []string) []string {
 	sets, have := map[string][]string{}, map[string]bool{}
 	var granted []string
-	at, section := "", ""
-	for line := range strings.Lines(out) {
-		line = strings.TrimSuffix(line, "\n")
-		if rest, ok := strings.CutPrefix(line, "---- Permissions on "); ok {
-			at = strings.TrimRight(strings.TrimRight(rest, "-"), " ")
-			continue
-		}
-		grant, indented := strings.CutPrefix(line, "\t")
-		if !indented {
-			section = line
-			continue
-		}
-		who, perms, applies := a.grant(grant)
+	grantsIn(out, func(at string, g grant) {
+		perms := strings.Split(g.What, ",")
 		switch {
-		case section == "Permission sets:":
-			sets[who] = append(sets[who], perms...)
-		case applies && section == "Local+Descendent permissions:",
-			applies && section == "Local permissions:" && at == dataset,
-			applies && section == "Descendent permissions:" && at != dataset:
+		case g.Scope == "Permission sets:":
+			sets[g.Who] = append(sets[g.Who], perms...)
+		case !a.are(g.Who):
+		case g.Scope == "Local+Descendent permissions:",
+			g.Scope == "Local permissions:" && at == dataset,
+			g.Scope == "Descendent permissions:" && at != dataset:
 			granted = append(granted, perms...)
 		}
-	}
+	})
 	for i := 0; i < len(granted); i++ { // it grows: a set may name sets
 		if !have[granted[i]] {
 			have[granted[i]] = true
@@ -86,14 +76,9 @@ func (a allowed) lacks(dataset, out string, needed []string) []string {
 	return slices.DeleteFunc(slices.Clone(needed), func(p string) bool { return have[p] })
 }
 
-// grant reads one line: "user NAME a,b", "group NAME a,b", "everyone a,b" or "@set a,b".
-func (a allowed) grant(line string) (who string, perms []string, applies bool) {
-	cut := strings.LastIndex(line, " ")
-	if cut < 0 {
-		return "", nil, false
-	}
-	who, perms = line[:cut], strings.Split(line[cut+1:], ",")
+// are reports whether that is the user: "user NAME", "group NAME" or "everyone".
+func (a allowed) are(who string) bool {
 	name, isUser := strings.CutPrefix(who, "user ")
 	group, isGroup := strings.CutPrefix(who, "group ")
-	return who, perms, who == "everyone" || isUser && name == a.user || isGroup && a.groups[group]
+	return who == "everyone" || isUser && name == a.user || isGroup && a.groups[group]
 }

@@ -177,6 +177,7 @@ const placeVersion = 1
 type where struct {
 	Version  int      `json:"version"`
 	Settings settings `json:"settings"`
+	Of       string   `json:"of,omitempty"`    // the GUID of the one whose place it was
 	Mount    *point   `json:"mount,omitempty"` // nil: it was not mounted
 }
 
@@ -205,6 +206,9 @@ func parsePlace(text string) (where, error) {
 	}
 	if err == nil && w.Mount != nil && (!filepath.IsAbs(w.Mount.At) || slices.ContainsFunc(w.Mount.Options, func(o string) bool { return !slices.Contains(mountOptions, o) })) {
 		err = fmt.Errorf("mounted at %q with %q", w.Mount.At, w.Mount.Options)
+	}
+	if err == nil && w.Of != "" && !validGUID(w.Of) {
+		err = fmt.Errorf("of a GUID %.100q", w.Of)
 	}
 	for prop := range w.Settings {
 		if err == nil && (prop == "" || strings.ContainsAny(prop, "= \t\n") || strings.HasPrefix(prop, "-") || strings.HasPrefix(prop, ownPrefix)) {

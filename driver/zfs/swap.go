@@ -171,7 +171,7 @@ func (s *swapping) begin(ctx context.Context) error {
 
 // note writes down what is to be as before.
 func (s *swapping) note(ctx context.Context) error {
-	w := where{Version: placeVersion}
+	w := where{Version: placeVersion, Of: s.at[inPlace].guid}
 	var err error
 	if w.Mount, err = pointOf(s.names[inPlace]); err == nil {
 		w.Settings, err = settingsOf(ctx, s.names[inPlace])
@@ -293,6 +293,9 @@ func (s *swapping) finish(ctx context.Context, guid string) error {
 	}
 	if err := w.apply(ctx, in); err != nil {
 		return err
+	}
+	if out != nil && out.guid == w.Of {
+		delegate(ctx, in.name, out.name)
 	}
 	if in.side != "" {
 		if _, err := run(ctx, "zfs", "inherit", sideProp, in.name); err != nil {

@@ -144,8 +144,10 @@ func TestSettingsThatWereTakenBack(t *testing.T) {
 		back       int
 	}{
 		{
-			"on what never had one", back, settings{},
-			[steps][]string{{"copies=0", "snapshot_limit=0"}, nil, {"quota=none", "refquota=none", "reservation=none", "refreservation=none"}}, 0,
+			"on what never had one", back,
+			settings{},
+			[steps][]string{{"copies=0", "snapshot_limit=0"}, nil, {"quota=none", "refquota=none", "reservation=none", "refreservation=none"}},
+			0,
 		},
 		{"on what has it", back, back, [steps][]string{}, 0},
 		{"where it is none by name", settings{"quota": "none"}, settings{"quota": "0"}, [steps][]string{}, 0},
@@ -159,8 +161,64 @@ func TestSettingsThatWereTakenBack(t *testing.T) {
 	}
 }
 
+// TestGrants: what `zfs allow` prints of a file system itself, as the commands that give it.
+func TestGrants(t *testing.T) {
+	const out = `---- Permissions on tank/a b- ----------------------------------------
+Permission sets:
+	@two clone,@one
+	@one hold
+Create time permissions:
+	destroy,mount
+Local permissions:
+	user ann clone
+	user (unknown: 1234) @two,mount
+Descendent permissions:
+	group domain users send
+Local+Descendent permissions:
+	user ann hold,snapshot
+	everyone diff
+	user a,b hold
+---- Permissions on tank ---------------------------------------------
+Local+Descendent permissions:
+	user root create
+`
+	const ds = "tank/a b-"
+	var got []string
+	grantsIn(out, func(at string, g grant) {
+		if at != ds {
+			return
+		}
+		argv, err := g.command("allow", ds)
+		if err != nil {
+			argv = []string{"none"}
+		}
+		got = append(got, strings.Join(argv, "|"))
+	})
+	want := []string{
+		"zfs|allow|-s|@two|clone,@one|" + ds, "zfs|allow|-s|@one|hold|" + ds, "zfs|allow|-c|destroy,mount|" + ds, "zfs|allow|-l|-u|ann|clone|" + ds,
+		"zfs|allow|-l|-u|1234|@two,mount|" + ds, "zfs|allow|-d|-g|domain users|send|" + ds, "zfs|allow|-l|-d|-u|ann|hold,snapshot|" + ds,
+		"zfs|allow|-l|-d|-e|diff|" + ds, "none",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []grant{
+		{},
+		{"Local permissions:", "user", "x"},
+		{"Local permissions:", "user -x", "x"},
+		{"Local permissions:", "@s", "x"},
+		{"Permission sets:", "@a b", "x"},
+		{"Create time permissions:", "user x", ""},
+		{"Other permissions:", "user x", "x"},
+	} {
+		if argv, err := bad.command("allow", ds); err == nil {
+			t.Errorf("%+v: %q", bad, argv)
+		}
+	}
+}
+
 func FuzzParsePlace(f *testing.F) {
-	good := where{Version: placeVersion, Settings: settings{"a:b": "c\n\td"}, Mount: &point{At: "/a b", Options: []string{"rw", "nosuid"}}}
+	good := where{Version: placeVersion, Of: "12", Settings: settings{"a:b": "c\n\td"}, Mount: &point{At: "/a b", Options: []string{"rw", "nosuid"}}}
 	text, err := good.encode()
 	if err != nil {
 		f.Fatal(err)

@@ -111,3 +111,47 @@ func TestDelegatedUser(t *testing.T) {
 		t.Errorf("with all: %s", got)
 	}
 }
+
+// TestDelegatedAsBefore: what was delegated of a dataset is delegated of what is swapped into its place.
+func TestDelegatedAsBefore(t *testing.T) {
+	pool, top := newPool(t, 256<<20)
+	d := zfs.New()
+	ds := create(t, pool+"/a b")
+	sets := sealedSets(t, d, ds, top+"/a b", 2)
+	do(t, "zfs", "allow", "-u", "daemon", "create,mount", pool)
+	for _, one := range [][]string{
+		{"-s", "@some", "clone,destroy,mount"},
+		{"-s", "@more", "@some,hold"},
+		{"-c", "destroy,snapshot"},
+		{"-u", "nobody", "@more,release,userprop"},
+		{"-l", "-u", "nobody", "snapshot"},
+		{"-d", "-u", "nobody", "send"},
+		{"-u", "54321", "hold"},
+		{"-g", "daemon", "send"},
+		{"-g", "54321", "send"},
+		{"-e", "diff"},
+	} {
+		do(t, append(append([]string{"zfs", "allow"}, one...), ds.Name)...)
+	}
+	before := do(t, "zfs", "allow", ds.Name)
+	was := identityOf(t, d, ds)
+	st, err := d.Stage(t.Context(), sets[0], "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Swap(t.Context(), ds, st.Dataset, st.GUID); err != nil {
+		t.Fatal(err)
+	}
+	if after := do(t, "zfs", "allow", ds.Name); after != before {
+		t.Errorf("it was\n%s\nand is\n%s", before, after)
+	}
+	do(t, "zfs", "unallow", "-u", "nobody", ds.Name)
+	do(t, "zfs", "allow", "-u", "nobody", "hold,release", ds.Name)
+	before = do(t, "zfs", "allow", ds.Name)
+	if err := d.Swap(t.Context(), ds, st.Dataset, was); err != nil {
+		t.Fatal(err)
+	}
+	if after := do(t, "zfs", "allow", ds.Name); after != before {
+		t.Errorf("it was\n%s\nand is, back,\n%s", before, after)
+	}
+}
