@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/volsnap/volsnap/driver"
@@ -48,6 +50,9 @@ func TestSwapKilledAtEachPoint(t *testing.T) {
 		if got := listed(t, d, ds); len(got) != 1 || got[0].GUID != one.GUID || got[0].Fault != "" {
 			t.Errorf("killed at point %d: listed %+v", n, got)
 		}
+		if both := bootActivates(t, st, was, stage.GUID); len(both) > 1 {
+			t.Errorf("killed at point %d: a boot would activate %q", n, both)
+		}
 		if n%2 == 0 || !killed {
 			to(stage.GUID, "old")
 		}
@@ -57,5 +62,21 @@ func TestSwapKilledAtEachPoint(t *testing.T) {
 			break
 		}
 	}
+	if is := bootActivates(t, st, was, stage.GUID); len(is) != 1 || is[0] != was {
+		t.Errorf("a boot activates %q, and not %s", is, was)
+	}
 	must(t, d.Discard(t.Context(), driver.Stage{Dataset: stage.Dataset, GUID: stage.GUID}, nil))
+}
+
+// bootActivates are those of some volumes that are activated with their group.
+func bootActivates(t *testing.T, st *storage, uuids ...string) []string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(run(t, "lvs", "--noheadings", "--separator", "|", "-o", "lv_uuid,lv_skip_activation", st.vg) + "\n") {
+		uuid, skipped, _ := strings.Cut(strings.TrimSpace(line), "|")
+		if slices.Contains(uuids, uuid) && skipped == "" {
+			out = append(out, uuid)
+		}
+	}
+	return out
 }

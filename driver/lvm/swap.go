@@ -189,7 +189,7 @@ func (p pair) note(ctx context.Context, all []lv, mounts []mountPoint) error {
 	if p.placed() {
 		return retag(ctx, p.wanted, slices.Concat(p.wanted.others(), tags))
 	}
-	return retag(ctx, p.wanted, slices.Concat(p.other.others(), tags), "--setactivationskip", "n")
+	return retag(ctx, p.wanted, slices.Concat(p.other.others(), tags))
 }
 
 // keep are the tags of a volume but for those that say where it is and is to be.
@@ -295,12 +295,32 @@ func (p pair) steps() [][2]string {
 // rename gives both their names. LVM renames by name only: finish looks at what came of it.
 func (p pair) rename(ctx context.Context) error {
 	for _, step := range p.steps() {
+		if step[1] == p.place {
+			if err := p.turn(ctx); err != nil {
+				return err
+			}
+		}
 		if err := change(ctx, "lvrename", "--config", quick, p.wanted.VG, step[0], step[1]); err != nil {
 			return err
 		}
 		fault.Point("after a rename")
 	}
 	return nil
+}
+
+// turn lets a boot activate the one that is about to get the name of the dataset, and the other one not any more: in that order, since
+// they are two file systems of one UUID.
+func (p pair) turn(ctx context.Context) error {
+	if err := skip(ctx, p.other, "y"); err != nil {
+		return err
+	}
+	fault.Point("between two flags")
+	return skip(ctx, p.wanted, "n")
+}
+
+// skip says whether a volume is not to be activated with its group, y or n.
+func skip(ctx context.Context, v lv, yes string) error {
+	return change(ctx, "lvchange", "-y", "--config", quick, "--setactivationskip", yes, "--select", byUUID(found{lv: v}), v.VG)
 }
 
 // finish is what is done when both have their names: the one is active and mounted, the other neither, also after a boot.
