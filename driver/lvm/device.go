@@ -77,8 +77,13 @@ const (
 
 // zero makes a range read as zeros: whole blocks of the pool by giving them up, and then, by writing, whatever of it is found to
 // hold something else. Discards are only asked for: a pool ignores them in part of a block or altogether (lvmthin(7)), and Linux
-// cuts them at the wrong places where the blocks' size is no power of two (blk-lib.c, bio_discard_limit).
+// cuts them at the wrong places where the blocks' size is no power of two (blk-lib.c, bio_discard_limit). Of a large range no more is
+// looked at than the pool has of it: how large a volume is said to be is for the client to say.
 func (a *arrival) zero(ctx context.Context, from, to int64) error {
+	to, err := a.mapped(ctx, from, to)
+	if err != nil {
+		return err
+	}
 	block := int64(a.room.pool.block)
 	last := to / block * block
 	for at := (from + block - 1) / block * block; at < last; at += discardStep {
@@ -93,7 +98,22 @@ func (a *arrival) zero(ctx context.Context, from, to int64) error {
 			return err
 		}
 	}
+	if to, err = a.mapped(ctx, from, to); err != nil {
+		return err
+	}
 	return a.writeZeros(ctx, from, to)
+}
+
+// askFrom is how large a range has to be that the pool is asked what it has of it: that takes a process.
+const askFrom = 1 << 30
+
+// mapped is where a range ends at the latest behind which the pool has nothing of the volume.
+func (a *arrival) mapped(ctx context.Context, from, to int64) (int64, error) {
+	if to-from < askFrom {
+		return to, nil
+	}
+	end, err := mappedEnd(ctx, a.vol)
+	return max(from, min(to, end)), err
 }
 
 // writeZeros writes zeros where there are others.

@@ -4,6 +4,7 @@ package lvm_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -115,6 +116,80 @@ func TestReplicasAreExact(t *testing.T) {
 		}
 		base = &one
 	}
+}
+
+// hasRead is how many bytes this process has read so far.
+func hasRead(t testing.TB) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/io")
+	must(t, err)
+	var n int64
+	_, err = fmt.Sscanf(string(text), "rchar: %d", &n)
+	must(t, err)
+	return n
+}
+
+// A volume that grew to 2 TiB, and was cut off again, costs its place no more than what is in it: that much would be read for an hour.
+func TestReplicaOfAHugeVolume(t *testing.T) {
+	st := newPool(t, size{disk: 256, data: 128, metadata: 8})
+	other := newPool(t, size{disk: 256, data: 128, metadata: 8})
+	d := lvm.New()
+	ds := st.bare(t, "huge", 20)
+	st.scribble(t, ds, 1, 8<<20, 1<<20)
+	place := into(t, other.vg+"/"+other.pool, lvm.Options{Owner: "huge"})
+	var base *driver.Snapshot
+	step := func(what string) driver.Snapshot {
+		t.Helper()
+		one := sealed(t, d, ds)[0]
+		req := driver.ReceiveRequest{Snapshot: one}
+		if base != nil {
+			req.Base = base.GUID
+		}
+		text := streamOf(t, d, driver.SendRequest{Snapshot: one, Base: base})
+		before := hasRead(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		replica, err := place.Receive(ctx, req, bytes.NewReader(text))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if n := hasRead(t) - before; n > 64<<20 {
+			t.Errorf("%s: %d bytes were read", what, n)
+		}
+		base = &one
+		if want, is := sum(t, one.Name, 20<<20), sum(t, replica.Name, 20<<20); is != want {
+			t.Errorf("%s: the replica is %s, its source %s", what, is, want)
+		}
+		return replica
+	}
+	step("all of it")
+	const large, last = 2 << 40, 4096
+	run(t, "lvextend", "--config", lean, "-L", "2t", ds.Name)
+	st.scribble(t, ds, 2, large-last, last)
+	grown := step("grown")
+	for _, one := range []string{base.Name, grown.Name} {
+		if text := tail(t, one, large-last, last); bytes.Equal(text, make([]byte, last)) || !bytes.Equal(text, tail(t, base.Name, large-last, last)) {
+			t.Errorf("the end of %s is %x", one, sha256.Sum256(text))
+		}
+	}
+	run(t, "lvreduce", "--config", lean, "-y", "-f", "-L", "20m", ds.Name)
+	cut := step("cut off")
+	if text := tail(t, cut.Name, large-last, last); !bytes.Equal(text, make([]byte, last)) {
+		t.Errorf("the end of %s is %x", cut.Name, sha256.Sum256(text))
+	}
+}
+
+// tail are some bytes of a volume.
+func tail(t testing.TB, lv string, at, n int64) []byte {
+	t.Helper()
+	run(t, "lvchange", "--config", lean, "-ay", "-K", lv)
+	defer run(t, "lvchange", "--config", lean, "-an", lv)
+	f, err := os.Open("/dev/" + lv)
+	must(t, err)
+	text := make([]byte, n)
+	_, err = f.ReadAt(text, at)
+	must(t, errors.Join(err, f.Close()))
+	return text
 }
 
 // What does not fit is refused before the pool is full, and removed.

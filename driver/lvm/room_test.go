@@ -74,3 +74,16 @@ func TestRoomCountsBlocks(t *testing.T) {
 		t.Errorf("%d bytes are left, %v", m.left, err)
 	}
 }
+
+func TestParseMappedEnd(t *testing.T) {
+	for text, want := range map[string]int64{"0 40960 thin 256 2175\n": 2176 * 512, "0 40960 thin 0 -": 0} {
+		if got, err := parseMappedEnd(text); got != want || err != nil {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"", "0 1 thin Fail", "0 1 thin 5 x", "0 1 thin 5 -1", "0 1 thin-pool 5 6", "0 1 thin 1 36028797018963968"} {
+		if got, err := parseMappedEnd(bad); err == nil {
+			t.Errorf("%q: %d", bad, got)
+		}
+	}
+}

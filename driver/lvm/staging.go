@@ -143,17 +143,19 @@ func (a *arrival) grow(ctx context.Context) error {
 	return err
 }
 
-// zeroTail makes what is behind the smaller one of source and base read as zeros: the stream does not speak of what was there
-// before.
+// zeroTail makes what the source has cut off read as zeros: the stream does not speak of it. Behind its size, up to the end of its
+// volume, each replica reads as zeros: a new volume holds nothing, and a pool that keeps zeros gives it no block that does not begin as
+// such; nothing is written there; what is cut off is made zeros here; and what a volume is extended by is not there in the pool. So
+// where the source has grown there is nothing to do, and what it says that it has grown to costs nothing.
 func (a *arrival) zeroTail(ctx context.Context) error {
 	if a.base == nil {
 		return nil
 	}
 	old, err := parseReplica(a.base.tags())
-	if err != nil || old.Size == a.rec.Size {
+	if err != nil || old.Size <= a.rec.Size {
 		return err
 	}
-	return a.zero(ctx, min(old.Size, a.rec.Size), a.size)
+	return a.zero(ctx, a.rec.Size, old.Size)
 }
 
 // checkpoint notes how much of the stream is on disk, once it is.

@@ -63,6 +63,38 @@ func share(s string) (used, total uint64, err error) {
 	return used, total, err
 }
 
+// mappedEnd is where what its pool has of an active thin volume ends, in bytes. Behind that it reads as zeros.
+func mappedEnd(ctx context.Context, v lv) (int64, error) {
+	device := deviceName(v.VG, v.Name)
+	out, err := command.Run(ctx, command.Cmd{Argv: []string{"dmsetup", "status", "--target", "thin", device}})
+	if err != nil {
+		return 0, err
+	}
+	end, err := parseMappedEnd(string(out.Stdout))
+	if err != nil {
+		return 0, fmt.Errorf("dmsetup status %s: %w", device, err)
+	}
+	return end, nil
+}
+
+// parseMappedEnd reads "START LENGTH thin MAPPED HIGHEST", in sectors; HIGHEST is the last one, or "-" where there is none (as above).
+func parseMappedEnd(text string) (int64, error) {
+	f := strings.Fields(text)
+	if len(f) != 5 || f[2] != "thin" {
+		return 0, fmt.Errorf("%q is no state of a thin volume at work", text)
+	}
+	if f[4] == "-" {
+		return 0, nil
+	}
+	last, err := strconv.ParseInt(f[4], 10, 54)
+	if err != nil || last < 0 {
+		return 0, fmt.Errorf("%q is no state of a thin volume", text)
+	}
+	return (last + 1) * sector, nil
+}
+
+const sector = 512 // of the device mapper
+
 // poolDevice is the device that is a pool for the kernel: the one that has its name is on top of it, unless there was no volume in it
 // when it was activated.
 func poolDevice(vg, pool string) string {
