@@ -2,11 +2,13 @@ package zfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -105,26 +107,59 @@ func runIf(ctx context.Context, argv []string) error {
 }
 
 // applyRoom gives a file system its quotas and reservations. One that is too small for what lies in it, or for which the pool has no room,
-// is left out with a warning: there was another state in the dataset when it was set.
-func (s settings) applyRoom(ctx context.Context, name string) error {
-	have, err := settingsOf(ctx, name)
+// is left out with a warning: there was another state in the dataset when it was set. It is owed to whatever takes the place next.
+func (s settings) applyRoom(ctx context.Context, to *fileSys) error {
+	have, err := settingsOf(ctx, to.name)
 	if err != nil {
 		return err
 	}
 	set, _ := s.from(have)
+	owed := settings{}
 	for _, arg := range set[ofRoom] {
-		argv := []string{"zfs", "set", arg, name}
+		argv := []string{"zfs", "set", arg, to.name}
 		err := runIf(ctx, argv)
 		if errors.Is(err, driver.ErrNoSpace) {
-			zerolog.Ctx(ctx).Warn().Str("dataset", name).Err(err).
+			zerolog.Ctx(ctx).Warn().Str("dataset", to.name).Err(err).
 				Msg("what was restored does not fit, and is without this setting: when it does, " + command.Quote(argv))
+			prop, value, _ := strings.Cut(arg, "=")
+			owed[prop] = value
 			continue
 		}
 		if err != nil {
 			return err
 		}
 	}
+	if len(owed) > 0 {
+		text, err := pack(owed)
+		if err != nil {
+			return err
+		}
+		return runIf(ctx, []string{"zfs", "set", owedProp + "=" + text, to.name})
+	}
+	if to.owed != "" {
+		return runIf(ctx, []string{"zfs", "inherit", owedProp, to.name})
+	}
 	return nil
+}
+
+// owedProp has what applyRoom has left out.
+const owedProp = "volsnap:owed"
+
+// withOwed adds what is owed to the place of a file system with these settings, unless somebody has set it by now. What volsnap did not
+// write is not owed.
+func (s settings) withOwed(text string) settings {
+	out := maps.Clone(s)
+	owed := settings{}
+	if packed, err := unpack(text); err != nil || json.Unmarshal(packed, &owed) != nil {
+		return out
+	}
+	for _, prop := range room {
+		_, err := strconv.ParseUint(owed[prop], 10, 64)
+		if is := out[prop]; err == nil && (is == "" || told(prop, is) == unsetPoint) {
+			out[prop] = owed[prop]
+		}
+	}
+	return out
 }
 
 // The steps in which settings are set.

@@ -119,6 +119,7 @@ type fileSys struct {
 	name, guid, origin string
 	side               string // its own volsnap:side, not an inherited one
 	place              string // its own volsnap:place
+	owed               string // its own volsnap:owed
 	encryptedBy        string // the file system that its key is asked for; "" if it is not encrypted
 }
 
@@ -154,7 +155,7 @@ func describe(ctx context.Context, names ...string) (map[string]*fileSys, error)
 	}
 	argv := []string{
 		"zfs", "get", "-Hp", "-d", "0", "-t", "filesystem", "-o", "name,property,value,source",
-		strings.Join([]string{"guid", "origin", "encryptionroot", sideProp, placeProp}, ","),
+		strings.Join([]string{"guid", "origin", "encryptionroot", sideProp, placeProp, owedProp}, ","),
 	}
 	if err := list(ctx, true, add, append(argv, names...)...); err != nil {
 		return nil, err
@@ -179,6 +180,8 @@ func (f *fileSys) set(property, is, source string) {
 		f.side = is
 	case property == placeProp && source == local:
 		f.place = is
+	case property == owedProp && source == local:
+		f.owed = is
 	}
 }
 

@@ -171,14 +171,16 @@ func (s *swapping) begin(ctx context.Context) error {
 
 // note writes down what is to be as before.
 func (s *swapping) note(ctx context.Context) error {
+	place, owed := s.names[inPlace], s.at[inPlace].owed
 	w := where{Version: placeVersion, Of: s.at[inPlace].guid}
 	var err error
-	if w.Mount, err = pointOf(s.names[inPlace]); err == nil {
-		w.Settings, err = settingsOf(ctx, s.names[inPlace])
-	}
-	if err != nil {
+	if w.Mount, err = pointOf(place); err != nil {
 		return err
 	}
+	if w.Settings, err = settingsOf(ctx, place); err != nil {
+		return err
+	}
+	w.Settings = w.Settings.withOwed(owed)
 	text, err := w.encode()
 	if err != nil {
 		return err
@@ -335,5 +337,5 @@ func (w where) apply(ctx context.Context, in *fileSys) error {
 		}
 	}
 	patientlyGather(ctx, in)
-	return w.Settings.applyRoom(ctx, in.name) // by now all that lies in it counts
+	return w.Settings.applyRoom(ctx, in) // by now all that lies in it counts
 }

@@ -217,6 +217,18 @@ Local+Descendent permissions:
 	}
 }
 
+func TestOwed(t *testing.T) {
+	have := settings{"quota": "0", "reservation": "5", "exec": "off"}
+	for text, want := range map[string]settings{
+		"": have, "x": have, "[]": have, `{"setuid":"on","quota":"-F","refquota":"none"}`: have,
+		`{"quota":"7","refquota":"8","reservation":"9"}`: {"quota": "7", "refquota": "8", "reservation": "5", "exec": "off"},
+	} {
+		if diff := cmp.Diff(want, have.withOwed(text)); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}
+
 func FuzzParsePlace(f *testing.F) {
 	good := where{Version: placeVersion, Of: "12", Settings: settings{"a:b": "c\n\td"}, Mount: &point{At: "/a b", Options: []string{"rw", "nosuid"}}}
 	text, err := good.encode()

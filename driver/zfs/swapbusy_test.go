@@ -230,6 +230,9 @@ func TestSwapWithoutRoom(t *testing.T) {
 	if err := errors.Join(d.Swap(t.Context(), ds, st.Dataset, was), d.Discard(t.Context(), st, nil)); err != nil {
 		t.Fatal(err)
 	}
+	if quota, owed := property(t, ds.Name, "refquota"), property(t, ds.Name, "volsnap:owed"); quota != fmt.Sprint(30<<20) || owed != "-" {
+		t.Errorf("its refquota is %s, back again, and it is owed %s", quota, owed)
+	}
 	if err := d.Destroy(t.Context(), foundIn(t, d, one)); err != nil {
 		t.Fatal(err)
 	}
@@ -251,5 +254,11 @@ func TestSwapWithoutRoom(t *testing.T) {
 	holds(t, at, 2, "y")
 	if reserved := property(t, ds.Name, "reservation"); reserved != "0" {
 		t.Errorf("its reservation is %s, with %s left", reserved, property(t, pool, "available"))
+	}
+	if err := d.Swap(t.Context(), ds, st.Dataset, was); err != nil {
+		t.Fatal(err)
+	}
+	if reserved := property(t, ds.Name, "reservation"); reserved != fmt.Sprint(room+large/2) {
+		t.Errorf("its reservation is %s, back again", reserved)
 	}
 }
