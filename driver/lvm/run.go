@@ -20,7 +20,9 @@ const quick = "backup{archive=0 backup=0} activation{monitoring=0} global{notify
 // environment: LVM warns of each file descriptor that it inherits (lvm(8)), and its shell keeps a history of commands in
 // the home directory, and warns of a terminal that it does not know ("unknown" below sudo(8) without one), which would be taken for a
 // failure.
-func environment() []string { return []string{"LVM_SUPPRESS_FD_WARNINGS=1", "HOME=/dev/null", "TERM=dumb"} }
+func environment() []string {
+	return []string{"LVM_SUPPRESS_FD_WARNINGS=1", "HOME=/dev/null", "TERM=dumb"}
+}
 
 // ask runs a command that changes nothing.
 func ask(ctx context.Context, args ...string) ([]byte, error) {
