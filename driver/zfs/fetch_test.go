@@ -106,11 +106,15 @@ func TestFetchedByAKilledOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fetched, ok := place.(*zfs.Fetched)
+	if !ok {
+		t.Fatalf("%T", place)
+	}
 	was := identityOf(t, d, ds)
 	moved := func() (driver.Snapshot, driver.Stage) { // and no more
 		t.Helper()
 		got := replicate(t, r, place, first, nil)
-		st, err := place.(*zfs.Fetched).Stage(t.Context(), got, "killed")
+		st, err := fetched.Stage(t.Context(), got, "killed")
 		if err != nil {
 			t.Fatal(err)
 		}
