@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/volsnap/volsnap/internal/command"
 	"github.com/volsnap/volsnap/internal/fixture"
 	"github.com/volsnap/volsnap/internal/testhost"
 	"github.com/volsnap/volsnap/report"
@@ -150,11 +149,13 @@ func (r *restored) copyBy(ctx context.Context, into *sample, how string) error {
 		return err
 	}
 	begin := time.Now()
-	argv := append([]string{"cp", "-a", how, "--parents", "-t", to}, r.sources...)
-	for _, argv := range [][]string{argv, {"sync", "-f", to}} {
-		if _, err := command.Run(ctx, command.Cmd{Argv: argv}); err != nil {
+	for i, source := range r.sources {
+		if err := runOnly(ctx, "cp", "-a", how, source, filepath.Join(to, fmt.Sprint(i))); err != nil {
 			return err
 		}
+	}
+	if err := runOnly(ctx, "sync", "-f", to); err != nil {
+		return err
 	}
 	*into = append(*into, time.Since(begin))
 	return errors.Join(os.RemoveAll(to), runOnly(ctx, "sync", "-f", r.to))
