@@ -213,7 +213,7 @@ func (a *arrival) isLeftOver(v lv, rec replica) (bool, error) {
 func removeStaging(ctx context.Context, these ...found) error {
 	fault.Point("before removal of what was being received")
 	defer fault.Point("after removal of what was being received")
-	if err := change(ctx, "lvremove", "-y", "--select", byUUID(these...), these[0].VG); err != nil {
+	if err := removeVolumes(ctx, these[0].VG, these...); err != nil {
 		return fmt.Errorf("remove what was being received, %s: %w", listed(these), err)
 	}
 	return nil

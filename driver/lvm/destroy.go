@@ -50,7 +50,7 @@ func remove(ctx context.Context, vg string, these []found) error {
 		}
 	}
 	fault.Point("before destroy")
-	err := change(ctx, "lvremove", "-y", "--select", byUUID(these...), vg)
+	err := removeVolumes(ctx, vg, these...)
 	fault.Point("after destroy")
 	if err != nil {
 		return fmt.Errorf("destroy %s: %w", listed(these), err)

@@ -40,7 +40,7 @@ func (r realm) discard(ctx context.Context, st driver.Stage, since *driver.Snaps
 		}
 		fault.Point("before a stage is removed")
 		defer fault.Point("after a stage is removed")
-		return change(ctx, "lvremove", "-y", "--select", byUUID(f), f.VG)
+		return removeVolumes(ctx, f.VG, f)
 	})
 	return errors.Join(err, forget())
 }

@@ -45,13 +45,44 @@ func TestHalfMadeSnapshot(t *testing.T) {
 	}
 }
 
+// A power cut may leave a message in LVM's metadata that the kernel has had. Then LVM forgets to delete what is removed next.
+func TestRemovedBesideAnOldMessage(t *testing.T) {
+	st := newPool(t, size{disk: 512, data: 128, metadata: 8})
+	d := lvm.New()
+	ds, other := st.volume(t, "one", 16, "ext4"), st.volume(t, "two", 16, "ext4")
+	g, err := d.Prepare(t.Context(), requestFor(newSet(t), ds, other))
+	must(t, err)
+	made, err := driver.Take(t.Context(), g)
+	must(t, err)
+	owe(t, st, made[1], reachedBy(t, st))
+	must(t, d.Destroy(t.Context(), made...))
+	sealed(t, d, ds, other)
+	run(t, "lvcreate", "-V", "16m", "--thinpool", st.pool, "-n", st.lv("free"), st.vg)
+}
+
 // halve takes the last step of the making of a snapshot back.
 func halve(t *testing.T, st *storage, s driver.Snapshot) {
 	t.Helper()
-	device := strings.ReplaceAll(st.vg, "-", "--") + "-" + strings.ReplaceAll(filepath.Base(st.pool), "-", "--") + "-tpool"
-	reached, err := strconv.Atoi(strings.Fields(run(t, "dmsetup", "status", device))[3])
+	reached := reachedBy(t, st)
+	run(t, "dmsetup", "message", st.poolDevice(), "0", fmt.Sprintf("set_transaction_id %d %d", reached, reached-1))
+	owe(t, st, s, reached)
+}
+
+func (s *storage) poolDevice() string {
+	return strings.ReplaceAll(s.vg, "-", "--") + "-" + strings.ReplaceAll(filepath.Base(s.pool), "-", "--") + "-tpool"
+}
+
+// reachedBy is the pool's transaction in the kernel.
+func reachedBy(t *testing.T, st *storage) int {
+	t.Helper()
+	reached, err := strconv.Atoi(strings.Fields(run(t, "dmsetup", "status", st.poolDevice()))[3])
 	must(t, err)
-	run(t, "dmsetup", "message", device, "0", fmt.Sprintf("set_transaction_id %d %d", reached, reached-1))
+	return reached
+}
+
+// owe lets LVM believe that it has not told the kernel of a snapshot, which is that of a transaction.
+func owe(t *testing.T, st *storage, s driver.Snapshot, reached int) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "metadata")
 	run(t, "vgcfgbackup", "--file", file, st.vg)
 	text, err := os.ReadFile(file)
