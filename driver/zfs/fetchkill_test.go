@@ -30,13 +30,17 @@ func TestFetchedKilledAtEachPoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fetched, ok := place.(*zfs.Fetched)
+	if !ok {
+		t.Fatalf("%T", place)
+	}
 	one := sets[0]
 	for n := 1; ; n++ {
 		if err := d.Destroy(t.Context(), one); err != nil {
 			t.Fatal(err)
 		}
 		got := replicate(t, r, place, first, nil)
-		st, err := place.(*zfs.Fetched).Stage(t.Context(), got, "killed")
+		st, err := fetched.Stage(t.Context(), got, "killed")
 		if err != nil {
 			t.Fatal(err)
 		}
