@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +61,8 @@ func (d *Driver) tidy(ctx context.Context, of []driver.Snapshot) error {
 		if !slices.ContainsFunc(sides, func(side row) bool { of, _ := sideOf(side.name, side.side); return of == home }) {
 			continue
 		}
-		if err := gather(ctx, home); err != nil && !errors.Is(err, driver.ErrBusy) { // the next one does
+		err := gather(ctx, home)
+		if err != nil && !errors.Is(err, driver.ErrBusy) && !errors.Is(err, fs.ErrPermission) { // the next one does, or root's
 			failed = append(failed, err)
 		}
 	}
