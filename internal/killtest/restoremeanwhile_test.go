@@ -60,11 +60,11 @@ func TestRestoreWhileTheEngineIsAway(t *testing.T) {
 	}
 }
 
-// TestRestoreMeetsOthers lets somebody start a container on what is being copied, and mount a disk in it. Neither loses anything.
+// TestRestoreMeetsOthers lets somebody start a container on what is about to be replaced, and mount a disk in it. Neither loses anything.
 func TestRestoreMeetsOthers(t *testing.T) {
 	r := newRestoring(t, newHost(t))
 	r.write(t, "new")
-	p := r.stopAt(t, "after copy")
+	p := r.stopAt(t, "before swap")
 	r.Run(t, r.of("late"), testhost.RunOptions{Flags: []string{"-v", r.paths[3] + ":/x"}})
 	p.signal(t, syscall.SIGCONT)
 	if status := p.status(t); status != 1 || !strings.Contains(p.stderr(), r.of("late")) || strings.Join(r.states(t), " ") != "new new new new" {
