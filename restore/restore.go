@@ -11,8 +11,9 @@
 // # What a killed restore leaves
 //
 // A journal in the state directory, which names all that is about to be made before it is made. While there is one, the
-// containers that were stopped stay so, also over a boot; once they were to be stopped no set is taken; and the next restore of the app first undoes what had been
-// begun, or finishes it if everything was in its place already. So whatever the containers see is all old or all new.
+// containers that were stopped stay so, also over a boot, and once they were to be stopped no set is taken; the next restore of the
+// app first undoes what had been begun, or finishes it if everything was in its place already. So whatever the containers see is
+// all old or all new.
 package restore
 
 import (
